@@ -1,0 +1,201 @@
+//! Who is connected, and who is in which transaction.
+//!
+//! Owns: one [`Record`] for each session, written by that session alone and read by anybody.
+//! Never: a lock on a session's way; every field that changes is an atomic.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::ids::{Counter, SessionId};
+
+/// One session as others see it.
+#[derive(Debug)]
+pub struct Record {
+    /// The proxy's own number.
+    pub id: SessionId,
+    /// The client's address, or the path of its socket.
+    pub client: String,
+    /// When the client connected.
+    pub connected: Instant,
+    /// The server's connection id, 0 before the greeting.
+    pub connection_id: AtomicU64,
+    /// The user name, once the client has said it.
+    pub user: OnceLock<String>,
+    /// Statements forwarded.
+    pub statements: AtomicU64,
+    /// Holds LOCK TABLES, a global read lock, GET_LOCK or a HANDLER: never held at a gate.
+    pub holds_locks: AtomicBool,
+    /// Woken when a KILL QUERY or KILL from another session is meant for this one.
+    pub interrupted: Notify,
+    epoch: Instant,
+    transaction_began_us: AtomicU64,
+    held_since_us: AtomicU64,
+}
+
+impl Record {
+    /// A microsecond clock that starts with the census; never 0.
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// Notes that the server's status flags say that a transaction is open; keeps the first such moment.
+    pub fn transaction_open(&self) {
+        if self.transaction_began_us.load(Ordering::Relaxed) == 0 {
+            self.transaction_began_us.store(self.now_us(), Ordering::Release);
+        }
+    }
+
+    /// Notes that no transaction is open.
+    pub fn transaction_closed(&self) {
+        if self.transaction_began_us.load(Ordering::Relaxed) != 0 {
+            self.transaction_began_us.store(0, Ordering::Release);
+        }
+    }
+
+    /// Microseconds on the census' clock at which the open transaction was first seen; 0 when none is open.
+    pub fn transaction_began_us(&self) -> u64 {
+        self.transaction_began_us.load(Ordering::Acquire)
+    }
+
+    /// How long the open transaction has been open.
+    pub fn transaction_age(&self) -> Option<Duration> {
+        match self.transaction_began_us() {
+            0 => None,
+            began => Some(Duration::from_micros(self.now_us().saturating_sub(began))),
+        }
+    }
+
+    /// Notes that a statement of this session waits at a gate, or no longer does.
+    pub fn set_held(&self, held: bool) {
+        self.held_since_us.store(if held { self.now_us() } else { 0 }, Ordering::Relaxed);
+    }
+
+    /// How long the session's statement has been waiting at a gate.
+    pub fn held_for(&self) -> Option<Duration> {
+        match self.held_since_us.load(Ordering::Relaxed) {
+            0 => None,
+            since => Some(Duration::from_micros(self.now_us().saturating_sub(since))),
+        }
+    }
+
+    /// "session 7 (connection 42, app from 127.0.0.1:5000)".
+    pub fn describe(&self) -> String {
+        format!(
+            "session {} (connection {}, {} from {})",
+            self.id,
+            self.connection_id.load(Ordering::Relaxed),
+            self.user.get().map_or("not logged in", String::as_str),
+            self.client
+        )
+    }
+}
+
+/// All sessions of this process.
+#[derive(Debug)]
+pub struct Census {
+    epoch: Instant,
+    numbers: Counter,
+    records: Mutex<HashMap<SessionId, Arc<Record>>>,
+}
+
+impl Default for Census {
+    fn default() -> Self {
+        Self { epoch: Instant::now(), numbers: Counter::default(), records: Mutex::default() }
+    }
+}
+
+impl Census {
+    /// Enters a new session; it leaves when the returned value is dropped.
+    pub fn enter(self: &Arc<Self>, client: String) -> Entered {
+        let record = Arc::new(Record {
+            id: SessionId(self.numbers.next()),
+            client,
+            connected: Instant::now(),
+            connection_id: AtomicU64::new(0),
+            user: OnceLock::new(),
+            statements: AtomicU64::new(0),
+            holds_locks: AtomicBool::new(false),
+            interrupted: Notify::new(),
+            epoch: self.epoch,
+            transaction_began_us: AtomicU64::new(0),
+            held_since_us: AtomicU64::new(0),
+        });
+        self.lock().insert(record.id, record.clone());
+        Entered { census: self.clone(), record }
+    }
+
+    /// Microseconds on the clock of [`Record::transaction_began_us`].
+    pub fn now_us(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// All sessions, by number.
+    pub fn list(&self) -> Vec<Arc<Record>> {
+        let mut records: Vec<_> = self.lock().values().cloned().collect();
+        records.sort_by_key(|record| record.id);
+        records
+    }
+
+    /// The session whose server side has this connection id.
+    pub fn by_connection(&self, connection_id: u64) -> Option<Arc<Record>> {
+        self.lock().values().find(|record| record.connection_id.load(Ordering::Relaxed) == connection_id).cloned()
+    }
+
+    /// Number of sessions.
+    pub fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, Arc<Record>>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session's place in the census; leaving is dropping it.
+#[derive(Debug)]
+pub struct Entered {
+    census: Arc<Census>,
+    /// The session's record.
+    pub record: Arc<Record>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.record.transaction_closed();
+        self.census.lock().remove(&self.record.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_listed_until_dropped() {
+        let census = Arc::new(Census::default());
+        let entered = census.enter("here".into());
+        entered.record.connection_id.store(42, Ordering::Relaxed);
+        assert_eq!(census.by_connection(42).map(|record| record.id), Some(entered.record.id));
+        assert_eq!(census.count(), 1);
+        drop(entered);
+        assert_eq!(census.count(), 0);
+    }
+
+    #[test]
+    fn the_first_moment_of_a_transaction_is_kept() {
+        let census = Arc::new(Census::default());
+        let entered = census.enter("here".into());
+        assert_eq!(entered.record.transaction_age(), None);
+        entered.record.transaction_open();
+        let began = entered.record.transaction_began_us();
+        std::thread::sleep(Duration::from_millis(2));
+        entered.record.transaction_open();
+        assert_eq!(entered.record.transaction_began_us(), began);
+        entered.record.transaction_closed();
+        assert_eq!(entered.record.transaction_began_us(), 0);
+    }
+}

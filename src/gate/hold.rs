@@ -1,0 +1,216 @@
+//! The migration's side of a gate: wishing a hold, waiting for the drain, giving it back.
+//!
+//! Invariant I-C5: the cut-over's steps take these values as proof; dropping any of them opens the gate.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::state::{Event, State};
+use super::{Current, Gate, Sample};
+
+/// Somebody who kept a gate from draining.
+#[derive(Clone, Debug)]
+pub struct Blocker {
+    /// "session 7 (connection 42, app from 127.0.0.1:5000)".
+    pub session: String,
+    /// How long its transaction has been open, or its statement has been running.
+    pub age: Duration,
+}
+
+/// The gate did not drain within its budget.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{} kept the gate from draining{}", who(.blockers), .expired.then_some("; the hold outlived its deadline").unwrap_or_default())]
+pub struct NotDrained {
+    /// Whoever was still inside, oldest first.
+    pub blockers: Vec<Blocker>,
+    /// The hold's own deadline passed.
+    pub expired: bool,
+}
+
+fn who(blockers: &[Blocker]) -> String {
+    match blockers {
+        [] => "nobody known".into(),
+        [one] => format!("{}, inside for {:.1} s,", one.session, one.age.as_secs_f64()),
+        [one, rest @ ..] => format!("{}, inside for {:.1} s, and {} more", one.session, one.age.as_secs_f64(), rest.len()),
+    }
+}
+
+/// A wished hold: newcomers wait, whoever is inside may finish.
+#[derive(Debug)]
+pub struct Draining {
+    guard: Guard,
+    began: Instant,
+}
+
+/// A drained gate: nobody is inside, whoever comes waits.
+#[derive(Debug)]
+pub struct Held {
+    guard: Guard,
+    began: Instant,
+}
+
+/// What one hold cost its clients.
+#[derive(Clone, Debug, Default)]
+pub struct HoldReport {
+    /// Every held statement's wait.
+    pub samples: Vec<Sample>,
+    /// From the wish to the opening.
+    pub total: Duration,
+}
+
+impl HoldReport {
+    /// The wait at this quantile (0.5, 0.99, 1.0); zero where nobody waited.
+    pub fn quantile(&self, quantile: f64) -> Duration {
+        let mut waits: Vec<_> = self.samples.iter().map(|sample| sample.waited).collect();
+        waits.sort_unstable();
+        let Some(last) = waits.len().checked_sub(1) else { return Duration::ZERO };
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+        let at = (quantile * last as f64).round() as usize;
+        waits.get(at).copied().unwrap_or_default()
+    }
+}
+
+#[derive(Debug)]
+struct Guard {
+    gate: Arc<Gate>,
+    id: u64,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.gate.open(self.id, Event::Released);
+    }
+}
+
+impl Gate {
+    /// Wishes that nobody new enters; `None` while another hold has the gate. The hold ends by itself at `deadline`.
+    pub fn hold(self: &Arc<Self>, deadline: Instant) -> Option<Draining> {
+        let id = self.number();
+        let mut inner = self.lock();
+        inner.state = inner.state.next(Event::HoldWished).ok()?;
+        inner.hold = Some(Current { id, deadline });
+        inner.step = "drain";
+        inner.samples.clear();
+        drop(inner);
+        Some(Draining { guard: Guard { gate: self.clone(), id }, began: Instant::now() })
+    }
+}
+
+impl Draining {
+    /// Waits until nobody is inside.
+    ///
+    /// # Errors
+    /// [`NotDrained`] with whoever is still inside when `budget` is over; the gate is open again then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future opens the gate.
+    pub async fn drained(self, budget: Duration) -> Result<Held, NotDrained> {
+        let give_up = tokio::time::Instant::now() + budget;
+        let gate = self.guard.gate.clone();
+        loop {
+            let changed = gate.changed();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.close()? {
+                return Ok(Held { guard: self.guard, began: self.began });
+            }
+            // Transactions that started before the gate was built end without telling it: look again now and then.
+            let look_again = tokio::time::Instant::now() + Duration::from_millis(5);
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep_until(look_again.min(give_up)) => {}
+            }
+            if tokio::time::Instant::now() >= give_up {
+                if self.close()? {
+                    return Ok(Held { guard: self.guard, began: self.began });
+                }
+                return Err(NotDrained { blockers: self.blockers(), expired: false });
+            }
+        }
+    }
+
+    /// Closes the gate if nobody is inside.
+    fn close(&self) -> Result<bool, NotDrained> {
+        let mut inner = self.guard.gate.lock();
+        if inner.hold.as_ref().is_none_or(|current| current.id != self.guard.id) {
+            drop(inner);
+            return Err(NotDrained { blockers: self.blockers(), expired: true });
+        }
+        inner.forget_the_gone();
+        // A transaction that is open across the swap is exposed to old snapshots (F6), so those of the table's users are
+        // waited for even where they have not touched the table yet.
+        let waited_for = inner.users.values().any(|record| record.transaction_began_us() != 0);
+        if !inner.inside.is_empty() || !inner.suspects.is_empty() || waited_for {
+            return Ok(false);
+        }
+        match inner.state.next(Event::Drained) {
+            Ok(state) => inner.state = state,
+            Err(_) => return Ok(false),
+        }
+        inner.step = "held";
+        Ok(inner.state == State::Held)
+    }
+
+    fn blockers(&self) -> Vec<Blocker> {
+        let inner = self.guard.gate.lock();
+        let mut blockers: Vec<Blocker> =
+            inner.inside.values().map(|inside| Blocker { session: inside.record.describe(), age: inside.since.elapsed() }).collect();
+        let others = inner.suspects.values().map(|(record, _)| record).chain(inner.users.values());
+        for record in others {
+            let session = record.describe();
+            if let Some(age) = record.transaction_age()
+                && blockers.iter().all(|blocker| blocker.session != session)
+            {
+                blockers.push(Blocker { session, age });
+            }
+        }
+        blockers.sort_by_key(|blocker| std::cmp::Reverse(blocker.age));
+        blockers
+    }
+}
+
+impl Held {
+    /// Names what is being done behind the gate, for SHOW GATES and the log.
+    pub fn set_step(&self, step: &'static str) {
+        let mut inner = self.guard.gate.lock();
+        if inner.hold.as_ref().is_some_and(|current| current.id == self.guard.id) {
+            inner.step = step;
+        }
+    }
+
+    /// `true` once the deadline has opened the gate under this hold.
+    pub fn has_expired(&self) -> bool {
+        self.guard.gate.lock().hold.as_ref().is_none_or(|current| current.id != self.guard.id)
+    }
+
+    /// The gate that is held.
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.guard.gate
+    }
+
+    /// Opens the gate and waits until every held statement has gone through, so that all of them are counted.
+    ///
+    /// # Cancel safety
+    /// The gate opens in any case.
+    pub async fn release(self) -> HoldReport {
+        let gate = self.guard.gate.clone();
+        let began = self.began;
+        drop(self);
+        let total = began.elapsed();
+        let give_up = tokio::time::Instant::now() + Duration::from_secs(1);
+        loop {
+            let changed = gate.changed();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if gate.lock().released.is_empty() {
+                break;
+            }
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep_until(give_up) => break,
+            }
+        }
+        let samples = std::mem::take(&mut gate.lock().samples);
+        HoldReport { samples, total }
+    }
+}

@@ -1,0 +1,283 @@
+//! What stands between a session and a table that is being migrated.
+//!
+//! Owns: who is inside (passes), who waits (tickets), for how long each waited.
+//! Never: what keeps data right (I-0). LOCK TABLES and RENAME on the server do that; the gate only decides where clients
+//! wait. Opening it is therefore safe at every moment, and dropping any of its values opens or frees.
+//! Invariants: I-G1 (once, in order), I-G2 (never longer than the deadline), I-G3 (one atomic load when nothing migrates).
+//! See: `state.rs` for the states, `ticket.rs` for waiting, `hold.rs` for the migration's side.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::census::Record;
+use crate::ids::{MigrationId, SessionId, TableName};
+use crate::metrics::{Kind, Metrics};
+
+mod hold;
+mod registry;
+pub mod state;
+mod ticket;
+
+pub use hold::{Blocker, Draining, Held, HoldReport, NotDrained};
+pub use registry::{Gates, Installed, Verdict, Watch};
+pub use ticket::Ticket;
+
+use state::{Event, State};
+use ticket::{Released, Waiter};
+
+/// What a session asks of a gate.
+#[derive(Clone, Debug)]
+pub struct Ask<'a> {
+    /// Who asks.
+    pub record: &'a Arc<Record>,
+    /// The server's flags say that a transaction of this session is open.
+    pub in_transaction: bool,
+    /// Read or write, for the histogram.
+    pub kind: Kind,
+    /// `true`: the statement may touch the table and wants a pass. `false`: it only starts a transaction.
+    pub touches: bool,
+}
+
+/// The gate's answer.
+#[derive(Debug)]
+pub enum Admission {
+    /// Go on. The pass is kept until the statement's reply has ended and no transaction is open; `None` where the
+    /// statement does not touch the table.
+    Entered(Option<Pass>),
+    /// Wait for the ticket; it resolves to the same.
+    Wait(Ticket),
+}
+
+/// One held statement's wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// How long it waited.
+    pub waited: Duration,
+    /// Read or write.
+    pub kind: Kind,
+}
+
+/// What SHOW GATES shows of one gate.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Whose gate it is.
+    pub migration: MigrationId,
+    /// The table behind it.
+    pub table: TableName,
+    /// What it does with newcomers.
+    pub state: State,
+    /// Transactions and statements inside.
+    pub inside: usize,
+    /// Age of the oldest of them.
+    pub oldest: Option<Duration>,
+    /// Statements waiting.
+    pub waiting: usize,
+    /// What the migration is doing behind it.
+    pub step: &'static str,
+}
+
+#[derive(Debug)]
+struct Inside {
+    record: Arc<Record>,
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Current {
+    id: u64,
+    deadline: Instant,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: State,
+    hold: Option<Current>,
+    step: &'static str,
+    inside: HashMap<u64, Inside>,
+    /// Sessions that have touched the table since the gate was built: their new transactions wait while it drains.
+    users: HashMap<SessionId, Arc<Record>>,
+    /// Sessions whose transaction was open before the gate was built, with that transaction's beginning: nobody knows
+    /// what they touched.
+    suspects: HashMap<SessionId, (Arc<Record>, u64)>,
+    waiters: VecDeque<Waiter>,
+    released: VecDeque<Released>,
+    samples: Vec<Sample>,
+}
+
+/// The gate of one table.
+#[derive(Debug)]
+pub struct Gate {
+    /// Whose gate it is.
+    pub migration: MigrationId,
+    /// The table behind it.
+    pub table: TableName,
+    inner: Mutex<Inner>,
+    changed: Notify,
+    numbers: AtomicU64,
+    swapped_at_us: AtomicU64,
+    metrics: Metrics,
+    log_held_over: Duration,
+}
+
+impl Gate {
+    fn new(migration: MigrationId, table: TableName, metrics: Metrics, log_held_over: Duration) -> Self {
+        Self {
+            migration,
+            table,
+            inner: Mutex::new(Inner {
+                state: State::Open,
+                hold: None,
+                step: "open",
+                inside: HashMap::new(),
+                users: HashMap::new(),
+                suspects: HashMap::new(),
+                waiters: VecDeque::new(),
+                released: VecDeque::new(),
+                samples: Vec::new(),
+            }),
+            changed: Notify::new(),
+            numbers: AtomicU64::new(1),
+            swapped_at_us: AtomicU64::new(0),
+            metrics,
+            log_held_over,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Decides about one statement: a pass, or a ticket to wait with. `digest` is asked for only where it waits.
+    pub fn admit(self: &Arc<Self>, ask: &Ask<'_>, digest: impl FnOnce() -> String) -> Admission {
+        let mut inner = self.lock();
+        let exempt = ask.record.holds_locks.load(Ordering::Relaxed);
+        let used = inner.users.contains_key(&ask.record.id);
+        let waits = match inner.state {
+            State::Open => false,
+            _ if exempt => false,
+            // F14: parking a statement of an open transaction would deadlock the drain.
+            State::Draining => !ask.in_transaction && (ask.touches || used),
+            State::Held => ask.touches || (used && !ask.in_transaction),
+        };
+        if waits {
+            return Admission::Wait(Ticket::queue(self, &mut inner, ask, digest()));
+        }
+        if !ask.touches {
+            return Admission::Entered(None);
+        }
+        Admission::Entered(Some(self.pass(&mut inner, ask.record)))
+    }
+
+    fn pass(self: &Arc<Self>, inner: &mut Inner, record: &Arc<Record>) -> Pass {
+        let id = self.number();
+        inner.inside.insert(id, Inside { record: record.clone(), since: Instant::now() });
+        inner.users.entry(record.id).or_insert_with(|| record.clone());
+        Pass { gate: self.clone(), id }
+    }
+
+    /// A session's transaction ended, or the session itself: whoever waits for the drain looks again.
+    pub fn nudge(&self) {
+        if self.lock().state == State::Draining {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Moment of the swap on the census' clock, 0 before it.
+    pub fn swapped_at_us(&self) -> u64 {
+        self.swapped_at_us.load(Ordering::Acquire)
+    }
+
+    /// Notes the moment of the swap: from now on older snapshots are fenced (I-G6).
+    pub fn set_swapped_at_us(&self, at: u64) {
+        self.swapped_at_us.store(at, Ordering::Release);
+    }
+
+    /// Number of passes and the age of the oldest; transactions of suspects count.
+    pub fn occupancy(&self) -> (usize, Duration) {
+        let mut inner = self.lock();
+        inner.forget_the_gone();
+        let oldest = inner.inside.values().map(|inside| inside.since.elapsed()).max().unwrap_or_default();
+        let suspect = inner.suspects.values().filter_map(|(record, _)| record.transaction_age()).max().unwrap_or_default();
+        let users = inner.users.values().filter_map(|record| record.transaction_age()).max().unwrap_or_default();
+        (inner.inside.len() + inner.suspects.len(), oldest.max(suspect).max(users))
+    }
+
+    /// Resolves when somebody has left while the gate is draining.
+    pub(crate) fn changed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// The row of SHOW GATES.
+    pub fn snapshot(&self) -> Snapshot {
+        let inner = self.lock();
+        Snapshot {
+            migration: self.migration,
+            table: self.table.clone(),
+            state: inner.state,
+            inside: inner.inside.len(),
+            oldest: inner.inside.values().map(|inside| inside.since.elapsed()).max(),
+            waiting: inner.waiters.len(),
+            step: inner.step,
+        }
+    }
+
+    /// Opens the gate if the hold with this number still has it; lets everybody who waits in, in order of arrival.
+    fn open(self: &Arc<Self>, hold: u64, event: Event) {
+        let mut inner = self.lock();
+        if inner.hold.as_ref().is_none_or(|current| current.id != hold) {
+            return;
+        }
+        inner.hold = None;
+        inner.step = "open";
+        if let Ok(state) = inner.state.next(event) {
+            inner.state = state;
+        }
+        Ticket::release_all(self, &mut inner);
+        drop(inner);
+        self.changed.notify_waiters();
+    }
+}
+
+impl Inner {
+    fn forget_the_gone(&mut self) {
+        self.suspects.retain(|_, (record, began)| record.transaction_began_us() == *began);
+        self.users.retain(|_, record| Arc::strong_count(record) > 1);
+    }
+}
+
+/// What a transaction holds while it is inside; leaving is dropping it.
+#[derive(Debug)]
+pub struct Pass {
+    gate: Arc<Gate>,
+    id: u64,
+}
+
+impl Pass {
+    /// The gate this pass is for.
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let mut inner = self.gate.lock();
+        inner.inside.remove(&self.id);
+        let notify = inner.state == State::Draining;
+        drop(inner);
+        if notify {
+            self.gate.changed.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

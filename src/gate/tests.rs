@@ -1,0 +1,202 @@
+//! The gate on paused time: who waits, who goes through, who is let in again and when.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::census::{Census, Entered};
+
+struct House {
+    census: Arc<Census>,
+    _installed: Installed,
+    gate: Arc<Gate>,
+}
+
+fn house() -> House {
+    let census = Arc::new(Census::default());
+    let gates = Arc::new(Gates::new(census.clone(), Metrics::new(), Duration::from_millis(100)));
+    let installed = gates.install(MigrationId(1), TableName::new("shop", "orders"), vec!["orders".into()]);
+    House { census, gate: installed.gate.clone(), _installed: installed }
+}
+
+fn ask(session: &Entered, in_transaction: bool, touches: bool) -> Ask<'_> {
+    Ask { record: &session.record, in_transaction, kind: Kind::write, touches }
+}
+
+fn admit(house: &House, session: &Entered, in_transaction: bool) -> Admission {
+    house.gate.admit(&ask(session, in_transaction, true), || "INSERT".into())
+}
+
+fn entered(admission: Admission) -> Option<Pass> {
+    match admission {
+        Admission::Entered(pass) => pass,
+        Admission::Wait(_) => panic!("was made to wait"),
+    }
+}
+
+fn waits(admission: Admission) -> Ticket {
+    match admission {
+        Admission::Wait(ticket) => ticket,
+        Admission::Entered(_) => panic!("was let in"),
+    }
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(1)
+}
+
+#[tokio::test]
+async fn a_transaction_inside_goes_on_while_draining() {
+    let house = house();
+    let (old, new) = (house.census.enter("a".into()), house.census.enter("b".into()));
+    let pass = entered(admit(&house, &old, false));
+    old.record.transaction_open();
+    let draining = house.gate.hold(soon()).expect("free");
+    let second = entered(admit(&house, &old, true)); // F14
+    let _ticket = waits(admit(&house, &new, false));
+    drop((pass, second));
+    old.record.transaction_closed();
+    draining.drained(Duration::from_secs(1)).await.expect("drained");
+}
+
+#[tokio::test]
+async fn a_held_gate_holds_everybody_who_touches_the_table() {
+    let house = house();
+    let session = house.census.enter("a".into());
+    let held = house.gate.hold(soon()).expect("free").drained(Duration::from_secs(1)).await.expect("drained");
+    let ticket = waits(admit(&house, &session, true));
+    assert_eq!(house.gate.snapshot().waiting, 1);
+    let waiting = tokio::spawn(ticket);
+    tokio::task::yield_now().await;
+    let report = held.release().await;
+    assert!(waiting.await.expect("joined").is_some());
+    assert_eq!(report.samples.len(), 1);
+}
+
+#[tokio::test]
+async fn released_statements_hold_passes_before_a_next_hold_begins() {
+    let house = house();
+    let session = house.census.enter("a".into());
+    let held = house.gate.hold(soon()).expect("free").drained(Duration::from_secs(1)).await.expect("drained");
+    let ticket = waits(admit(&house, &session, false));
+    drop(held);
+    let next = house.gate.hold(soon()).expect("free");
+    assert!(next.drained(Duration::from_millis(20)).await.is_err(), "the released statement is inside");
+    assert!(ticket.await.is_some());
+}
+
+#[tokio::test]
+async fn dropping_anything_frees_everything() {
+    let house = house();
+    let session = house.census.enter("a".into());
+    drop(house.gate.hold(soon()));
+    drop(entered(admit(&house, &session, false)));
+    let held = house.gate.hold(soon()).expect("free").drained(Duration::from_secs(1)).await.expect("drained");
+    drop(waits(admit(&house, &session, false)));
+    assert_eq!(house.gate.snapshot().waiting, 0);
+    drop(held);
+    assert_eq!(house.gate.snapshot().state, State::Open);
+    assert_eq!(house.gate.snapshot().inside, 0);
+}
+
+#[tokio::test]
+async fn released_in_order_of_arrival_and_a_gone_client_passes_its_turn_on() {
+    let house = house();
+    let sessions: Vec<_> = (0..20).map(|n| house.census.enter(format!("client {n}"))).collect();
+    let held = house.gate.hold(soon()).expect("free").drained(Duration::from_secs(1)).await.expect("drained");
+    let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let mut tasks = Vec::new();
+    for (n, session) in sessions.iter().enumerate() {
+        let ticket = waits(admit(&house, session, false));
+        let order = order.clone();
+        let task = tokio::spawn(async move {
+            let pass = ticket.await;
+            order.lock().expect("lock").push(n);
+            pass
+        });
+        tokio::task::yield_now().await;
+        tasks.push(task);
+    }
+    tasks[3].abort();
+    tasks[4].abort();
+    tokio::task::yield_now().await;
+    drop(held);
+    for (n, task) in tasks.into_iter().enumerate() {
+        assert_eq!(task.await.is_ok(), n != 3 && n != 4);
+    }
+    let expected: Vec<_> = (0..20).filter(|n| *n != 3 && *n != 4).collect();
+    assert_eq!(*order.lock().expect("lock"), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_that_is_forgotten_ends_at_its_deadline() {
+    let house = house();
+    let session = house.census.enter("a".into());
+    let held = house.gate.hold(Instant::now() + Duration::from_millis(300)).expect("free");
+    let held = held.drained(Duration::from_secs(1)).await.expect("drained");
+    let ticket = waits(admit(&house, &session, false));
+    assert!(tokio::time::timeout(Duration::from_secs(2), ticket).await.expect("I-G2").is_some());
+    assert!(held.has_expired());
+    assert_eq!(house.gate.snapshot().state, State::Open);
+}
+
+#[tokio::test]
+async fn new_transactions_of_users_wait_and_those_of_strangers_do_not() {
+    let house = house();
+    let (user, stranger) = (house.census.enter("a".into()), house.census.enter("b".into()));
+    drop(entered(admit(&house, &user, false)));
+    let _draining = house.gate.hold(soon()).expect("free");
+    let begin = |session| house.gate.admit(&ask(session, false, false), || "BEGIN".into());
+    waits(begin(&user));
+    assert!(entered(begin(&stranger)).is_none()); // I-G4
+}
+
+#[tokio::test]
+async fn an_open_transaction_of_a_user_keeps_the_gate_from_closing() {
+    let house = house();
+    let user = house.census.enter("a".into());
+    drop(entered(admit(&house, &user, false)));
+    user.record.transaction_open();
+    let draining = house.gate.hold(soon()).expect("free");
+    let refused = draining.drained(Duration::from_millis(20)).await.expect_err("a transaction is open");
+    assert_eq!(refused.blockers.len(), 1);
+    assert_eq!(house.gate.snapshot().state, State::Open);
+}
+
+#[tokio::test]
+async fn a_transaction_older_than_the_gate_is_waited_for() {
+    let census = Arc::new(Census::default());
+    let old = census.enter("a".into());
+    old.record.transaction_open();
+    let gates = Arc::new(Gates::new(census.clone(), Metrics::new(), Duration::from_millis(100)));
+    let installed = gates.install(MigrationId(1), TableName::new("shop", "orders"), vec!["orders".into()]);
+    let draining = installed.gate.hold(soon()).expect("free");
+    let waiting = tokio::spawn(draining.drained(Duration::from_secs(5)));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(installed.gate.snapshot().state, State::Draining);
+    old.record.transaction_closed();
+    waiting.await.expect("joined").expect("drained");
+}
+
+#[tokio::test]
+async fn holders_of_locks_are_never_held() {
+    let house = house();
+    let session = house.census.enter("a".into());
+    session.record.holds_locks.store(true, std::sync::atomic::Ordering::Relaxed);
+    let _held = house.gate.hold(soon()).expect("free").drained(Duration::from_secs(1)).await.expect("drained");
+    entered(admit(&house, &session, false));
+}
+
+#[test]
+fn without_gates_there_is_nothing_to_load_but_a_zero() {
+    let gates = Arc::new(Gates::new(Arc::new(Census::default()), Metrics::new(), Duration::ZERO));
+    assert_eq!(gates.generation(), 0);
+    let installed = gates.install(MigrationId(1), TableName::new("shop", "orders"), vec!["orders".into()]);
+    let first = gates.generation();
+    assert_ne!(first, 0);
+    assert_eq!(gates.watch().judge(b"SELECT 1 FROM orders").gates, 1);
+    assert_eq!(gates.watch().judge(b"SELECT 1 FROM customers").gates, 0);
+    assert_eq!(gates.watch().judge(b"CALL anything()").gates, 1);
+    drop(installed);
+    assert_eq!(gates.generation(), 0);
+}

@@ -1,0 +1,7 @@
+//! Reading SQL: just enough to know what a statement may touch. Pure.
+
+pub mod alter;
+pub mod ddl;
+pub mod digest;
+pub mod matcher;
+pub mod statement;

@@ -1,0 +1,1 @@
+//! The engine's own connections to the server.

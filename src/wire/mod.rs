@@ -1,0 +1,1 @@
+//! The MySQL protocol: bytes in, values out. Pure.
