@@ -4,7 +4,13 @@ use std::time::Duration;
 
 use crate::ids::{MigrationId, TableName};
 
+mod apply;
+mod checkpoint;
+mod error;
 pub mod phase;
+mod policy;
+mod shadow;
+mod statements;
 
 pub use phase::Phase;
 
