@@ -6,11 +6,20 @@ use crate::ids::{MigrationId, TableName};
 
 mod apply;
 mod checkpoint;
+mod describe;
 mod error;
+mod copy;
+mod job;
+mod keys;
 pub mod phase;
 mod policy;
+mod oracle;
+mod preflight;
+mod progress;
 mod shadow;
 mod statements;
+mod tail;
+mod verify;
 
 pub use phase::Phase;
 

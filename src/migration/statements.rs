@@ -93,7 +93,7 @@ impl Statements {
         let joined = self.source_key.iter().zip(&self.shadow_key).map(|(s, d)| format!("`tg_shadow`.{d} = `tg_source`.{s}"));
         format!(
             "SELECT {} FROM {} AS `tg_source` {} WHERE {} AND NOT EXISTS (SELECT 1 FROM {} AS `tg_shadow` WHERE {})",
-            self.key_expressions,
+            self.key_expressions_of("`tg_source`"),
             self.source,
             self.force,
             condition(&self.source_key_of("`tg_source`"), range),
@@ -163,6 +163,62 @@ impl Statements {
     /// Selects `what` from the shadow's rows in a range.
     pub fn of_shadow(&self, what: &str, range: &Range) -> String {
         format!("SELECT {what} FROM {} WHERE {}", self.shadow, condition(&self.shadow_key, range))
+    }
+
+    /// Selects the source's key and `what` of another table's row with the same key, for the source's rows in a range.
+    /// `what` and `other_key` name the other table's columns behind the alias `tg_other`.
+    pub fn joined(&self, what: &str, other: &str, range: &Range) -> String {
+        let key = self.key_expressions_of("`tg_source`");
+        let on = self.source_key.iter().zip(&self.shadow_key).map(|(s, o)| format!("`tg_other`.{o} = `tg_source`.{s}"));
+        format!(
+            "SELECT {key}, {what} FROM {} AS `tg_source` {} STRAIGHT_JOIN {other} AS `tg_other` ON {} WHERE {}",
+            self.source,
+            self.force,
+            on.collect::<Vec<_>>().join(" AND "),
+            condition(&self.source_key_of("`tg_source`"), range)
+        )
+    }
+
+    /// The shadow's keys in a range that the source does not have, as the shadow stores them.
+    pub fn surplus(&self, range: &Range) -> String {
+        let mut expressions = self.key_expressions.clone();
+        for (source, shadow) in self.source_key.iter().zip(&self.shadow_key) {
+            expressions = expressions.replace(source.as_str(), &format!("`tg_shadow`.{shadow}"));
+        }
+        let on = self.source_key.iter().zip(&self.shadow_key).map(|(s, d)| format!("`tg_source`.{s} = `tg_shadow`.{d}"));
+        let key: Vec<String> = self.shadow_key.iter().map(|column| format!("`tg_shadow`.{column}")).collect();
+        format!(
+            "SELECT {expressions} FROM {} AS `tg_shadow` WHERE {} AND NOT EXISTS (SELECT 1 FROM {} AS `tg_source` WHERE {})",
+            self.shadow,
+            condition(&key, range),
+            self.source,
+            on.collect::<Vec<_>>().join(" AND ")
+        )
+    }
+
+    /// Copies a chunk as the shadow would have it into a scratch table with the shadow's columns.
+    pub fn convert_into(&self, scratch: &str, range: &Range) -> String {
+        format!(
+            "INSERT INTO {scratch} ({}) SELECT {} FROM {} {} WHERE {}",
+            self.shadow_columns,
+            self.source_columns,
+            self.source,
+            self.force,
+            condition(&self.source_key, range)
+        )
+    }
+
+    /// Creates the scratch table of [`Statements::convert_into`].
+    pub fn create_scratch(&self, scratch: &str) -> String {
+        format!("CREATE TEMPORARY TABLE {scratch} AS SELECT {} FROM {} LIMIT 0", self.shadow_columns, self.shadow)
+    }
+
+    fn key_expressions_of(&self, alias: &str) -> String {
+        let mut expressions = self.key_expressions.clone();
+        for column in &self.source_key {
+            expressions = expressions.replace(column.as_str(), &format!("{alias}.{column}"));
+        }
+        expressions
     }
 
     /// Selects `what` from the source's row with a key.

@@ -1,4 +1,7 @@
 //! What a table looks like, and how two tables relate. Pure.
 
+pub mod binlog_row;
+pub mod key;
 pub mod mapping;
+pub mod privileges;
 pub mod table;

@@ -4,7 +4,7 @@
 //! Invariants: I-E2 (a key leaves only when it was settled as it was last mentioned), I-E6 ([`Pending::safe_position`] is
 //! never ahead of a key that is not settled).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -51,8 +51,9 @@ struct Inner<K> {
     queue: VecDeque<K>,
     stamps: u64,
     noted: u64,
-    /// Keys that verify looks at, and whether an event has touched them since.
-    watched: HashMap<K, bool>,
+    /// Keys that verify looks at: for each the number of the event that touched it last. Kept while anybody watches.
+    watched: HashMap<K, u64>,
+    watchers: usize,
 }
 
 /// The map of pending keys; shared by the tail (notes), the copy (notes what a chunk could not place), apply (takes and
@@ -67,7 +68,7 @@ pub struct Pending<K> {
 impl<K: Eq + Hash + Clone> Pending<K> {
     /// An empty map that asks for a pause when it holds `most` keys.
     pub fn new(most: usize) -> Self {
-        let inner = Inner { entries: HashMap::new(), queue: VecDeque::new(), stamps: 0, noted: 0, watched: HashMap::new() };
+        let inner = Inner { entries: HashMap::new(), queue: VecDeque::new(), stamps: 0, noted: 0, watched: HashMap::new(), watchers: 0 };
         Self { inner: Mutex::new(inner), changed: Notify::new(), most }
     }
 
@@ -81,8 +82,8 @@ impl<K: Eq + Hash + Clone> Pending<K> {
         inner.stamps += 1;
         inner.noted += 1;
         let stamp = inner.stamps;
-        if let Some(touched) = inner.watched.get_mut(&key) {
-            *touched = true;
+        if inner.watchers > 0 {
+            inner.watched.insert(key.clone(), stamp);
         }
         match inner.entries.get_mut(&key) {
             // The first mention stays as the place to read again from.
@@ -177,30 +178,49 @@ impl<K: Eq + Hash + Clone> Pending<K> {
     }
 
     /// Takes everything, in whatever place; only under the lock that keeps every writer out.
-    pub fn drain_under_lock(&self) -> Vec<K> {
+    pub fn drain_under_lock(&self) -> Vec<(K, Op)> {
         let mut inner = self.lock();
         inner.queue.clear();
-        inner.entries.drain().map(|(key, _)| key).collect()
+        inner.entries.drain().map(|(key, entry)| (key, entry.op)).collect()
     }
 
-    /// Begins to notice events that touch these keys; a key that is pending counts as touched.
-    pub fn watch(&self, keys: impl IntoIterator<Item = K>) {
+    /// Begins to notice which keys events touch; a key that is pending counts as touched.
+    pub fn watch(&self, keys: impl IntoIterator<Item = K>) -> Watch<'_, K> {
         let mut inner = self.lock();
-        inner.watched.clear();
-        for key in keys {
-            let touched = inner.entries.contains_key(&key);
-            inner.watched.insert(key, touched);
-        }
-    }
-
-    /// Whether an event has touched a watched key since [`Pending::watch`].
-    pub fn was_touched(&self, key: &K) -> bool {
-        self.lock().watched.get(key).copied().unwrap_or(true)
+        inner.watchers += 1;
+        let since = inner.stamps;
+        let pending = keys.into_iter().filter(|key| inner.entries.contains_key(key)).collect();
+        Watch { map: self, since, pending }
     }
 
     /// Resolves after the next note.
     pub async fn noted_again(&self) {
         self.changed.notified().await;
+    }
+}
+
+/// Notices which keys are touched while it lives.
+#[derive(Debug)]
+pub struct Watch<'a, K: Eq + Hash + Clone> {
+    map: &'a Pending<K>,
+    since: u64,
+    pending: HashSet<K>,
+}
+
+impl<K: Eq + Hash + Clone> Watch<'_, K> {
+    /// Whether an event has touched a key since the watch began, or had before and was not yet applied.
+    pub fn was_touched(&self, key: &K) -> bool {
+        self.pending.contains(key) || self.map.lock().watched.get(key).is_some_and(|stamp| *stamp > self.since)
+    }
+}
+
+impl<K: Eq + Hash + Clone> Drop for Watch<'_, K> {
+    fn drop(&mut self) {
+        let mut inner = self.map.lock();
+        inner.watchers -= 1;
+        if inner.watchers == 0 {
+            inner.watched.clear();
+        }
     }
 }
 
@@ -278,12 +298,15 @@ mod tests {
     fn a_watched_key_tells_whether_it_was_touched() {
         let pending = pending();
         pending.note(1, Op::Upsert, &at(10));
-        pending.watch([1, 2, 3]);
+        let early = pending.watch([1, 2, 3]);
         pending.note(3, Op::Delete, &at(20));
-        assert!(pending.was_touched(&1), "pending when the watch began");
-        assert!(!pending.was_touched(&2));
-        assert!(pending.was_touched(&3));
-        assert!(pending.was_touched(&4), "not watched: nothing is known");
+        let late = pending.watch([2]);
+        assert!(early.was_touched(&1), "pending when the watch began");
+        assert!(!early.was_touched(&2));
+        assert!(early.was_touched(&3));
+        assert!(!late.was_touched(&3), "touched before this watch began, and not asked about");
+        pending.note(2, Op::Upsert, &at(30));
+        assert!(early.was_touched(&2) && late.was_touched(&2));
     }
 
     proptest::proptest! {
