@@ -1,1 +1,4 @@
 //! What a table looks like, and how two tables relate. Pure.
+
+pub mod binlog_row;
+pub mod key;
