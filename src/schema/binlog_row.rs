@@ -1,12 +1,13 @@
 //! The key columns out of the binary log's row events; every other column is stepped over by its length.
 //!
 //! Owns: the layout of TABLE_MAP_EVENT and of the rows events (versions 1 and 2, and PARTIAL_UPDATE_ROWS), as both servers write
-//! them, and the length of every column type.
+//! them.
 //! Never: guesses. Bytes that do not fit the layout are an error, and so is a key column that an image leaves out.
 //! Invariants: no bytes lead to a panic, and a value is borrowed until its key is built.
 //! See: the manual of MySQL's source, "Rows_log_event" and "Table_map_log_event".
 
-use crate::schema::key::{Key, KeyKind, KeyValue, padded};
+use crate::schema::binlog_value::{Reader, Reading, Width, code, column, decode, reading};
+use crate::schema::key::{Key, KeyKind, KeyValue};
 
 /// Why an event could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -163,29 +164,6 @@ impl<'a> RowsEvent<'a> {
     }
 }
 
-/// How long a column's value is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Width {
-    Fixed(usize),
-    /// So many bytes tell the length.
-    Prefixed(usize),
-}
-
-/// How a key column's bytes become its value.
-#[derive(Clone, Debug)]
-enum Reading {
-    Int { unsigned: bool },
-    Index,
-    String { fixed_len: Option<u32> },
-    Decimal { precision: usize, scale: usize },
-    Date,
-    DateTime { fsp: u8 },
-    OldDateTime,
-    Time { fsp: u8 },
-    OldTime,
-    Year,
-}
-
 #[derive(Clone, Debug)]
 struct Column {
     width: Width,
@@ -317,258 +295,198 @@ fn image(layout: &RowLayout, present: &[u8], reader: &mut Reader<'_>) -> Result<
     Ok(values)
 }
 
-/// The type codes of the table map that need a name.
-mod code {
-    pub(super) const DATE: u8 = 10;
-    pub(super) const TIME: u8 = 11;
-    pub(super) const DATETIME: u8 = 12;
-    pub(super) const YEAR: u8 = 13;
-    pub(super) const NEWDATE: u8 = 14;
-    pub(super) const VARCHAR: u8 = 15;
-    pub(super) const DATETIME2: u8 = 18;
-    pub(super) const TIME2: u8 = 19;
-    pub(super) const JSON: u8 = 245;
-    pub(super) const NEWDECIMAL: u8 = 246;
-    pub(super) const ENUM: u8 = 247;
-    pub(super) const SET: u8 = 248;
-    pub(super) const VAR_STRING: u8 = 253;
-    pub(super) const STRING: u8 = 254;
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
 
-/// A column's real type, its width, and its metadata, which is taken from the reader.
-fn column(position: usize, code: u8, metadata: &mut Reader<'_>) -> Result<(u8, Width, [u8; 2]), DecodeError> {
-    let length = match code {
-        4 | 5 | 17..=19 | 140 | 242 | 245 | 249..=252 | 255 => 1,
-        15 | 16 | 141 | 246..=248 | 253 | 254 => 2,
-        _ => 0,
-    };
-    let meta = match metadata.take(length) {
-        Some([one, two]) => [*one, *two],
-        Some([one]) => [*one, 0],
-        Some(_) => [0, 0],
-        None => return Err(DecodeError::BadHead),
-    };
-    let prefix_of = |longest: usize| Width::Prefixed(if longest < 256 { 1 } else { 2 });
-    let fraction = usize::from(meta[0]).min(6).div_ceil(2);
-    let width = match code {
-        // TINY, YEAR; SHORT; INT24, DATE, TIME, NEWDATE; LONG, FLOAT, TIMESTAMP; DOUBLE, LONGLONG, DATETIME; NULL.
-        1 | 13 => Width::Fixed(1),
-        2 => Width::Fixed(2),
-        9 | 10 | 11 | 14 => Width::Fixed(3),
-        3 | 4 | 7 => Width::Fixed(4),
-        5 | 8 | 12 => Width::Fixed(8),
-        6 => Width::Fixed(0),
-        // TIMESTAMP2, DATETIME2, TIME2.
-        17 => Width::Fixed(4 + fraction),
-        18 => Width::Fixed(5 + fraction),
-        19 => Width::Fixed(3 + fraction),
-        // VARCHAR, MariaDB's compressed VARCHAR, VAR_STRING.
-        15 | 141 | 253 => prefix_of(usize::from(u16::from_le_bytes(meta))),
-        // BIT: bits beyond whole bytes, whole bytes.
-        16 => Width::Fixed(usize::from(meta[1]) + usize::from(meta[0] > 0)),
-        // MariaDB's compressed BLOB, VECTOR, JSON, the BLOB family, GEOMETRY: bytes of the length.
-        140 | 242 | 245 | 249..=252 | 255 if (1..=4).contains(&meta[0]) => Width::Prefixed(usize::from(meta[0])),
-        code::NEWDECIMAL => Width::Fixed(decimal_width(usize::from(meta[0]), usize::from(meta[1])).ok_or(DecodeError::BadHead)?),
-        code::ENUM | code::SET => Width::Fixed(usize::from(meta[1])),
-        code::STRING => return string(meta).ok_or(DecodeError::UnknownType { position, code }),
-        _ => return Err(DecodeError::UnknownType { position, code }),
-    };
-    Ok((code, width, meta))
-}
+    fn bytes(hex: &str) -> Vec<u8> {
+        (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[at * 2..at * 2 + 2], 16).unwrap()).collect()
+    }
 
-/// STRING stands for CHAR, BINARY, ENUM and SET; the metadata tells which, and hides two bits of a CHAR's length in the type.
-fn string(meta: [u8; 2]) -> Option<(u8, Width, [u8; 2])> {
-    let real = meta[0] | 0x30;
-    match real {
-        code::ENUM | code::SET => Some((real, Width::Fixed(usize::from(meta[1])), meta)),
-        code::STRING => {
-            let longest = usize::from(meta[1]) | usize::from((meta[0] & 0x30) ^ 0x30) << 4;
-            Some((real, Width::Prefixed(if longest < 256 { 1 } else { 2 }), meta))
+    const INT: KeyKind = KeyKind::Int { bytes: 4, unsigned: false };
+
+    fn kind(data_type: &str, column_type: &str) -> KeyKind {
+        crate::schema::key::KeyColumn::from_information_schema(data_type, column_type, Some("utf8mb4"), Some("utf8mb4_bin")).unwrap()
+    }
+
+    /// What a server logged: `(event type, body)` of the rows event, with the table map before it.
+    fn read(map: &str, code: u8, rows: &str, key: &[(usize, KeyKind)]) -> Result<Vec<Change>, DecodeError> {
+        let (map, rows) = (bytes(map), bytes(rows));
+        let map = TableMap::parse(&map)?;
+        let rows = RowsEvent::parse(code, &rows)?.unwrap();
+        assert_eq!((map.table_id, map.schema, map.table), (rows.table_id, b"kp".as_slice(), b"k".as_slice()));
+        let layout = RowLayout::new(map.column_types, map.column_metadata, key)?;
+        decode_rows(&layout, rows.kind, rows.columns_before, rows.columns_after, rows.rows)
+    }
+
+    // Recorded from MySQL 9.7 and MariaDB 10.11: one row of a table with every type, its primary key an INT at the end.
+    const MYSQL_MAP: &str = "c300000000000100026b7000016b001e01020903080405f6100d0a1312110ffefe0ffefefcfcfcfcf5ff03f203031c04081e0b0501030506b004ce20fe051400f701f80101020304040404ffffff1f01024080020d3f00fcff0001fcff0006fcff000701000d0102";
+    const MYSQL_ROW: &str = "c30000000000110002001effffffff00000004fffffffeffff07000000f7ffffffffffffff0000c03f00000000000004407ffffffff3eb655bcae2329affff00057843c80f7fef7cf06099a58641460aae605e379bf20aae6003006162630300616263016101780205016102006262030000636363010000007a1700000000010016000b000100020c006102000a0005010005020019000000000000000101000000000000000000f03f0000000000000040080000000000803f00000040080000004d000000";
+    const MARIADB_MAP: &str = "5f00000000000100026b7000016b002001020903080405f6100d0a1312110ffefe0ffefefcfcfcfcfcff038d8cfefe032204081e0b0501030506b004ce20fe051400f701f801010203040404b10402fe10fe10ffffff7f";
+    const MARIADB_ROW: &str = "5f0000000000010020ffffffff00000004fffffffeffff07000000f7ffffffffffffff0000c03f00000000000004407ffffffff3eb655bcae2329affff00057843c80f7fef7cf06099a58641460aae605e379bf20aae6003006162630300616263016101780205016102006262030000636363010000007a0b0000007b2261223a5b312c325d7d19000000000000000101000000000000000000f03f0000000000000040090000616161616161616133000078787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878787878781012345678123412341234123456789abc10000000000000000000000000000000014d000000";
+
+    #[test]
+    fn every_type_is_stepped_over() {
+        for (map, code, row, position) in [(MYSQL_MAP, 30, MYSQL_ROW, 29), (MARIADB_MAP, 23, MARIADB_ROW, 31)] {
+            let changes = read(map, code, row, &[(position, INT)]).unwrap();
+            assert_eq!(changes, [Change { before: None, after: Some(Key([KeyValue::Int(77)].into())) }]);
         }
-        // A type of MariaDB's own (UUID, INET6) is logged as a plain STRING of up to 255 bytes without a type.
-        _ if meta[0] == 0 => Some((code::STRING, Width::Prefixed(1), meta)),
-        _ => None,
     }
-}
 
-/// How the key column is to be read; none where the log's type is not the schema's.
-fn reading(code: u8, metadata: [u8; 2], kind: &KeyKind) -> Option<Reading> {
-    match (kind, code) {
-        (KeyKind::Int { bytes: 1, unsigned }, 1)
-        | (KeyKind::Int { bytes: 2, unsigned }, 2)
-        | (KeyKind::Int { bytes: 3, unsigned }, 9)
-        | (KeyKind::Int { bytes: 4, unsigned }, 3)
-        | (KeyKind::Int { bytes: 8, unsigned }, 8) => Some(Reading::Int { unsigned: *unsigned }),
-        (KeyKind::Enum, code::ENUM) => Some(Reading::Index),
-        (KeyKind::String { fixed_len, .. }, code::VARCHAR | code::VAR_STRING | code::STRING) => {
-            Some(Reading::String { fixed_len: *fixed_len })
+    #[test]
+    fn every_kind_of_key_is_read() {
+        let text = |text: &str| KeyValue::Text(text.into());
+        let string = |text: &str| KeyValue::Bytes(text.as_bytes().into());
+        let expected = [
+            (0, kind("tinyint", "tinyint"), KeyValue::Int(-1)),
+            (1, kind("smallint", "smallint unsigned"), KeyValue::UInt(65535)),
+            (2, kind("mediumint", "mediumint"), KeyValue::Int(-2)),
+            (2, kind("mediumint", "mediumint unsigned"), KeyValue::UInt(16_777_214)),
+            (3, kind("int", "int"), KeyValue::Int(7)),
+            (4, kind("bigint", "bigint"), KeyValue::Int(-9)),
+            (4, kind("bigint", "bigint unsigned"), KeyValue::UInt(u64::MAX - 8)),
+            (7, KeyKind::Decimal, text("-12345678901.50000000000")),
+            (9, KeyKind::Year, text("2020")),
+            (10, KeyKind::Date, text("2020-02-03")),
+            (11, KeyKind::Time { fsp: 3 }, text("-01:02:03.400")),
+            (12, KeyKind::DateTime { fsp: 5 }, text("2020-02-03 04:05:06.70000")),
+            (14, kind("varchar", "varchar(300)"), string("abc")),
+            (15, kind("char", "char(200)"), string("abc")),
+            (16, kind("binary", "binary(5)"), string("a\0\0\0\0")),
+            (17, kind("varbinary", "varbinary(20)"), string("x")),
+            (18, KeyKind::Enum, KeyValue::UInt(2)),
+        ];
+        for (map, code, row) in [(MYSQL_MAP, 30, MYSQL_ROW), (MARIADB_MAP, 23, MARIADB_ROW)] {
+            for (position, kind, value) in &expected {
+                let changes = read(map, code, row, &[(*position, kind.clone())]).unwrap();
+                assert_eq!(changes, [Change { before: None, after: Some(Key([value.clone()].into())) }], "column {position}");
+            }
         }
-        (KeyKind::Decimal, code::NEWDECIMAL) => {
-            Some(Reading::Decimal { precision: usize::from(metadata[0]), scale: usize::from(metadata[1]) })
+    }
+
+    #[test]
+    fn a_kind_that_is_not_the_logs_is_refused() {
+        for (position, kind) in
+            [(3, KeyKind::Int { bytes: 8, unsigned: false }), (12, KeyKind::DateTime { fsp: 6 }), (20, kind("varchar", "varchar(9)"))]
+        {
+            assert_eq!(read(MYSQL_MAP, 30, MYSQL_ROW, &[(position, kind)]), Err(DecodeError::OtherType(position)));
         }
-        (KeyKind::Date, code::DATE | code::NEWDATE) => Some(Reading::Date),
-        (KeyKind::DateTime { fsp }, code::DATETIME2) if *fsp == metadata[0] && *fsp <= 6 => Some(Reading::DateTime { fsp: *fsp }),
-        (KeyKind::DateTime { fsp: 0 }, code::DATETIME) => Some(Reading::OldDateTime),
-        (KeyKind::Time { fsp }, code::TIME2) if *fsp == metadata[0] && *fsp <= 6 => Some(Reading::Time { fsp: *fsp }),
-        (KeyKind::Time { fsp: 0 }, code::TIME) => Some(Reading::OldTime),
-        (KeyKind::Year, code::YEAR) => Some(Reading::Year),
-        _ => None,
+        assert_eq!(read(MYSQL_MAP, 30, MYSQL_ROW, &[(99, INT)]), Err(DecodeError::NoColumn(99)));
     }
-}
 
-fn little(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
-}
+    fn composite(values: (u64, &str)) -> Key {
+        Key([KeyValue::UInt(values.0), KeyValue::Bytes(values.1.as_bytes().into())].into())
+    }
 
-fn big(bytes: &[u8]) -> u64 {
-    bytes.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
-}
+    // k (a VARCHAR(5), n INT, b INT UNSIGNED DEFAULT 3, PRIMARY KEY (b, a)), as logged by MySQL 9.7.
+    const COMPOSITE_MAP: &str = "c100000000000100026b7000016b00030f0303021400020101400203fcff00";
 
-fn decode(reading: &Reading, bytes: &[u8]) -> Option<KeyValue> {
-    Some(match reading {
-        Reading::Int { unsigned: true } | Reading::Index => KeyValue::UInt(little(bytes)),
-        Reading::Int { unsigned: false } => {
-            let unused = 64_usize.checked_sub(bytes.len() * 8)?;
-            let shifted = little(bytes).checked_shl(u32::try_from(unused).ok()?)?;
-            KeyValue::Int(i64::from_le_bytes(shifted.to_le_bytes()) >> unused)
+    fn composite_key() -> [(usize, KeyKind); 2] {
+        [(2, KeyKind::Int { bytes: 4, unsigned: true }), (0, kind("varchar", "varchar(5)"))]
+    }
+
+    #[test]
+    fn a_key_has_the_order_of_its_columns() {
+        let row = "c100000000001100020003ff000178010000000200000002017903000000";
+        let after = |key| Change { before: None, after: Some(composite(key)) };
+        assert_eq!(read(COMPOSITE_MAP, 30, row, &composite_key()), Ok(vec![after((2, "x")), after((3, "y"))]));
+    }
+
+    #[test]
+    fn a_minimal_image_takes_the_rest_of_its_key_from_the_image_before() {
+        let key_changed = "c100000000001100020003050100017802000000000171";
+        let change = Change { before: Some(composite((2, "x"))), after: Some(composite((2, "q"))) };
+        assert_eq!(read(COMPOSITE_MAP, 31, key_changed, &composite_key()), Ok(vec![change]));
+        let other_changed = "c1000000000011000200030502000171020000000009000000000179030000000009000000";
+        let same = |key| Change { before: Some(composite(key)), after: Some(composite(key)) };
+        assert_eq!(read(COMPOSITE_MAP, 31, other_changed, &composite_key()), Ok(vec![same((2, "q")), same((3, "y"))]));
+        let deleted = "c1000000000011000200030500017102000000";
+        assert_eq!(read(COMPOSITE_MAP, 32, deleted, &composite_key()), Ok(vec![Change { before: Some(composite((2, "q"))), after: None }]));
+    }
+
+    #[test]
+    fn a_key_column_that_no_image_has_is_an_error() {
+        // INSERT INTO k (a) VALUES ('d') under binlog_row_image=MINIMAL: b is left to its default.
+        let row = "c10000000000110002000301000164";
+        assert_eq!(read(COMPOSITE_MAP, 30, row, &composite_key()), Err(DecodeError::KeyAbsent(2)));
+    }
+
+    #[test]
+    fn partial_json_is_stepped_over() {
+        let map = "c200000000000100026b7000016b000403f5f5030204040e010100";
+        let row = "c200000000001100020004010700010000000101000b000000090000000003242e6103050b000e0000000203000d0005010005090005030000020000000101040c000000090000000003242e6103050b00";
+        let change =
+            |before, after| Change { before: Some(Key([KeyValue::Int(before)].into())), after: Some(Key([KeyValue::Int(after)].into())) };
+        assert_eq!(read(map, 39, row, &[(0, INT)]), Ok(vec![change(1, 11), change(2, 12)]));
+    }
+
+    #[test]
+    fn an_event_that_holds_no_readable_rows_is_none() {
+        for code in [2, 19, 40, 166, 169] {
+            assert_eq!(RowsEvent::parse(code, &[0; 20]), Ok(None));
         }
-        Reading::String { fixed_len } => padded(bytes, *fixed_len),
-        Reading::Decimal { precision, scale } => KeyValue::Text(decimal(bytes, *precision, *scale)?),
-        Reading::Date => {
-            let date = little(bytes);
-            KeyValue::Text(format!("{:04}-{:02}-{:02}", date >> 9, date >> 5 & 15, date & 31))
+    }
+
+    #[test]
+    fn a_cut_event_is_an_error_wherever_it_is_cut() {
+        let (map, row) = (bytes(MYSQL_MAP), bytes(MYSQL_ROW));
+        let map = TableMap::parse(&map).unwrap();
+        let layout = RowLayout::new(map.column_types, map.column_metadata, &[(29, INT)]).unwrap();
+        let head = row.len() - RowsEvent::parse(30, &row).unwrap().unwrap().rows.len();
+        for end in 0..row.len() {
+            let Ok(event) = RowsEvent::parse(30, &row[..end]) else { continue };
+            let event = event.unwrap();
+            let changes = decode_rows(&layout, event.kind, event.columns_before, event.columns_after, event.rows);
+            assert!(end == head || changes.is_err(), "cut at {end}");
         }
-        Reading::DateTime { fsp } => KeyValue::Text(datetime(bytes, *fsp)?),
-        Reading::OldDateTime => {
-            let (date, time) = (little(bytes) / 1_000_000, little(bytes) % 1_000_000);
-            let (year, month, day) = (date / 10_000, date / 100 % 100, date % 100);
-            KeyValue::Text(format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", time / 10_000, time / 100 % 100, time % 100))
+    }
+
+    #[test]
+    fn rows_without_columns_do_not_go_on_forever() {
+        let layout = RowLayout::new(&[3], &[], &[]).unwrap();
+        assert_eq!(decode_rows(&layout, RowsKind::Delete, &[0], &[], &[1, 2]), Err(DecodeError::Truncated(0)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(
+            types in proptest::collection::vec(any::<u8>(), 0..8),
+            metadata in proptest::collection::vec(any::<u8>(), 0..20),
+            event in proptest::collection::vec(any::<u8>(), 0..80),
+            code in proptest::sample::select(vec![23_u8, 24, 25, 30, 31, 32, 39]),
+        ) {
+            let _ = TableMap::parse(&event);
+            let _ = RowsEvent::parse(code, &event);
+            if let (Ok(layout), Some(kind)) = (RowLayout::new(&types, &metadata, &[]), RowsKind::of_event(code)) {
+                let _ = decode_rows(&layout, kind, &[0xff], &[0xff], &event);
+            }
         }
-        Reading::Time { fsp } => KeyValue::Text(time(bytes, *fsp)?),
-        Reading::OldTime => {
-            let raw = little(bytes);
-            let (sign, time) = if raw & 0x80_0000 == 0 { ("", raw) } else { ("-", 0x100_0000_u64.checked_sub(raw)?) };
-            KeyValue::Text(format!("{sign}{:02}:{:02}:{:02}", time / 10_000, time / 100 % 100, time % 100))
+
+        #[test]
+        fn no_value_panics(event in proptest::collection::vec(any::<u8>(), 0..80), precision in 0_u8..70, scale in 0_u8..40, fsp in 0_u8..7) {
+            let types = [1_u8, 9, 8, 246, 10, 12, 18, 19, 11, 13, 254, 254];
+            let metadata = [precision, scale, fsp, fsp, 0xfe, 20, 247, 1];
+            let kinds = [
+                kind("tinyint", "tinyint"),
+                kind("mediumint", "mediumint"),
+                kind("bigint", "bigint"),
+                KeyKind::Decimal,
+                KeyKind::Date,
+                KeyKind::DateTime { fsp: 0 },
+                KeyKind::DateTime { fsp },
+                KeyKind::Time { fsp },
+                KeyKind::Time { fsp: 0 },
+                KeyKind::Year,
+                kind("binary", "binary(5)"),
+                KeyKind::Enum,
+            ];
+            let key: Vec<(usize, KeyKind)> = kinds.into_iter().enumerate().collect();
+            if let Ok(layout) = RowLayout::new(&types, &metadata, &key) {
+                for present in [[0xff_u8, 0x0f], [0x10, 0], [0xc0, 3], [8, 0]] {
+                    let _ = decode_rows(&layout, RowsKind::Write, &[], &present, &event);
+                }
+            }
         }
-        Reading::Year => KeyValue::Text(match little(bytes) {
-            0 => "0000".to_owned(),
-            year => (1900 + year).to_string(),
-        }),
-    })
-}
-
-/// DATETIME2: a sign bit, 17 bits of year * 13 + month, 5 of day, 5 of hour, 6 of minute, 6 of second; then the fraction.
-fn datetime(bytes: &[u8], fsp: u8) -> Option<String> {
-    let (whole, fraction) = bytes.split_at_checked(5)?;
-    let packed = big(whole).checked_sub(0x80_0000_0000)?;
-    let (months, day) = (packed >> 22, packed >> 17 & 31);
-    let (hour, minute, second) = (packed >> 12 & 31, packed >> 6 & 63, packed & 63);
-    let seconds = format!("{:04}-{:02}-{day:02} {hour:02}:{minute:02}:{second:02}", months / 13, months % 13);
-    Some(seconds + &fraction_text(big(fraction), fsp))
-}
-
-/// TIME2: a number with its fraction, offset so that it sorts; 10 bits of hour, 6 of minute, 6 of second before the fraction.
-fn time(bytes: &[u8], fsp: u8) -> Option<String> {
-    let bits = u32::try_from(bytes.len() * 8).ok()?;
-    let zero = 1_u64.checked_shl(bits.checked_sub(1)?)?;
-    let raw = big(bytes);
-    let (sign, magnitude) = if raw >= zero { ("", raw - zero) } else { ("-", zero - raw) };
-    let fraction_bits = bits.checked_sub(24)?;
-    let (whole, fraction) = (magnitude >> fraction_bits, magnitude & ((1 << fraction_bits) - 1));
-    let seconds = format!("{sign}{:02}:{:02}:{:02}", whole >> 12 & 1023, whole >> 6 & 63, whole & 63);
-    Some(seconds + &fraction_text(fraction, fsp))
-}
-
-/// The fraction is stored in an even number of digits, and shown in `fsp`.
-fn fraction_text(fraction: u64, fsp: u8) -> String {
-    let digits = usize::from(fsp);
-    if digits == 0 {
-        return String::new();
-    }
-    let stored = digits.div_ceil(2) * 2;
-    let text = format!("{fraction:0stored$}");
-    format!(".{}", text.get(..digits).unwrap_or(&text))
-}
-
-/// Bytes that hold so many decimal digits, up to 9.
-const DIGIT_BYTES: [usize; 10] = [0, 1, 1, 2, 2, 3, 3, 4, 4, 4];
-
-fn decimal_width(precision: usize, scale: usize) -> Option<usize> {
-    let whole = precision.checked_sub(scale)?;
-    Some(whole / 9 * 4 + DIGIT_BYTES[whole % 9] + scale / 9 * 4 + DIGIT_BYTES[scale % 9])
-}
-
-/// DECIMAL: groups of nine digits in four bytes, the odd digits outermost; the top bit is the sign, negative values inverted.
-fn decimal(bytes: &[u8], precision: usize, scale: usize) -> Option<String> {
-    let whole = precision.checked_sub(scale)?;
-    let negative = bytes.first()? & 0x80 == 0;
-    let flip = if negative { 0xff } else { 0 };
-    let mut stored: Vec<u8> = bytes.iter().map(|byte| byte ^ flip).collect();
-    *stored.first_mut()? ^= 0x80;
-    let mut reader = Reader::new(&stored);
-    let mut digits = String::new();
-    let groups = [whole % 9].into_iter().chain(std::iter::repeat_n(9, whole / 9 + scale / 9)).chain([scale % 9]);
-    for count in groups.filter(|count| *count > 0) {
-        let group = big(reader.take(DIGIT_BYTES[count])?);
-        let text = format!("{group:0count$}");
-        if text.len() != count {
-            return None;
-        }
-        digits.push_str(&text);
-    }
-    let (before, after) = digits.split_at_checked(whole)?;
-    let before = before.trim_start_matches('0');
-    let sign = if negative { "-" } else { "" };
-    let before = if before.is_empty() { "0" } else { before };
-    Some(if scale == 0 { format!("{sign}{before}") } else { format!("{sign}{before}.{after}") })
-}
-
-/// Bytes and how many of them have been read.
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.at >= self.bytes.len()
-    }
-
-    fn rest(&self) -> &'a [u8] {
-        self.bytes.get(self.at..).unwrap_or_default()
-    }
-
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let taken = self.rest().get(..length)?;
-        self.at += length;
-        Some(taken)
-    }
-
-    fn little(&mut self, length: usize) -> Option<u64> {
-        self.take(length).map(little)
-    }
-
-    /// A length-encoded integer.
-    fn packed(&mut self) -> Option<usize> {
-        let number = match self.little(1)? {
-            small @ 0..=250 => small,
-            252 => self.little(2)?,
-            253 => self.little(3)?,
-            254 => self.little(8)?,
-            _ => return None,
-        };
-        usize::try_from(number).ok()
-    }
-
-    fn value(&mut self, width: Width) -> Option<&'a [u8]> {
-        let length = match width {
-            Width::Fixed(length) => length,
-            Width::Prefixed(prefix) => usize::try_from(self.little(prefix)?).ok()?,
-        };
-        self.take(length)
     }
 }

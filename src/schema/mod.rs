@@ -1,4 +1,5 @@
 //! What a table looks like, and how two tables relate. Pure.
 
 pub mod binlog_row;
+mod binlog_value;
 pub mod key;
