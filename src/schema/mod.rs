@@ -1,1 +1,3 @@
 //! What a table looks like, and how two tables relate. Pure.
+
+pub mod privileges;
