@@ -4,4 +4,5 @@ pub mod binlog_row;
 mod binlog_value;
 pub mod key;
 pub mod mapping;
+pub mod privileges;
 pub mod table;
