@@ -48,6 +48,8 @@ pub struct Job {
     pub pending: Arc<Pending<Key>>,
     /// Who copies and applies what at this moment.
     pub overlap: Overlap<KeyRange, Key>,
+    /// Whoever holds it applies; a cut-over takes it, so that no round of another task meets a lock or a swapped table.
+    pub turn: Arc<tokio::sync::Mutex<()>>,
     /// Its face.
     pub board: Arc<Board>,
     /// The gates.

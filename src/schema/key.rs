@@ -152,8 +152,8 @@ impl KeyColumn {
         }
     }
 
-    /// The value as an SQL literal that means the same under every character set, collation, sql_mode and time zone of a
-    /// connection.
+    /// The value as an SQL literal that means the same under every character set, sql_mode and time zone of a connection.
+    /// A string carries no collation of its own, so that comparing it with a column goes by the column's.
     pub fn literal(&self, value: &KeyValue) -> String {
         match value {
             KeyValue::Null => "NULL".to_owned(),
@@ -169,9 +169,6 @@ impl KeyColumn {
                     let _ = write!(hex, "{byte:02X}");
                 }
                 hex.push('\'');
-                if let KeyKind::String { collation, binary: false, .. } = &self.kind {
-                    let _ = write!(hex, " COLLATE {collation}");
-                }
                 hex
             }
             KeyValue::Text(text) if self.kind == KeyKind::Decimal => text.clone(),
@@ -248,8 +245,8 @@ mod tests {
     #[test]
     fn literals_do_not_depend_on_the_connection() {
         let text = column("varchar", "varchar(10)", Some("utf8mb4"));
-        assert_eq!(text.literal(&KeyValue::Bytes(b"a'\xf0".as_slice().into())), "_utf8mb4 X'6127F0' COLLATE utf8mb4_bin");
-        assert_eq!(text.literal(&KeyValue::Bytes(b"".as_slice().into())), "_utf8mb4 X'' COLLATE utf8mb4_bin");
+        assert_eq!(text.literal(&KeyValue::Bytes(b"a'\xf0".as_slice().into())), "_utf8mb4 X'6127F0'");
+        assert_eq!(text.literal(&KeyValue::Bytes(b"".as_slice().into())), "_utf8mb4 X''");
         assert_eq!(column("varbinary", "varbinary(10)", None).literal(&KeyValue::Bytes(b"ab".as_slice().into())), "X'6162'");
         assert_eq!(column("bigint", "bigint unsigned", None).literal(&KeyValue::UInt(u64::MAX)), "18446744073709551615");
         assert_eq!(column("decimal", "decimal(5,2)", None).literal(&KeyValue::Text("-1.50".into())), "-1.50");

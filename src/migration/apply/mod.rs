@@ -51,8 +51,11 @@ pub async fn run(job: Job) -> Error {
     };
     let mut keys = 100;
     loop {
+        let turn = job.turn.clone().lock_owned().await;
         let began = Instant::now();
-        match round(&job, &mut link, keys).await {
+        let result = round(&job, &mut link, keys).await;
+        drop(turn);
+        match result {
             Ok(Round { settled: 0, left: 0 }) => {
                 let _ = tokio::time::timeout(Duration::from_millis(20), job.pending.noted_again()).await;
             }
@@ -71,6 +74,22 @@ pub async fn run(job: Job) -> Error {
             Err(error) => return error,
         }
     }
+}
+
+/// Applies until nothing is pending or a round settles nothing more; for a cut-over, which has the turn. Gives what is left.
+///
+/// # Errors
+/// As the server says.
+pub async fn until_settled(job: &Job, link: &mut Link, deadline: Instant) -> Result<usize, Error> {
+    let mut idle = 0;
+    while !job.pending.is_empty() && Instant::now() < deadline && idle < 3 {
+        match round(job, link, KEYS_MOST).await {
+            Ok(round) => idle = if round.settled == 0 { idle + 1 } else { 0 },
+            Err(Error::Upstream(error)) if error.is_lock_conflict() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(job.pending.len())
 }
 
 /// Applies one batch of keys in one transaction.
