@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, OptsBuilder};
+use mysql_async::{Conn, DriverError, IoError, Opts, OptsBuilder};
 
 use crate::config::Config;
 use crate::schema::privileges;
@@ -69,6 +69,15 @@ pub(super) fn options(config: &Config) -> Opts {
         .into()
 }
 
+/// An error in the words of whoever raised it, without the driver's wrapping.
+pub(super) fn words(error: &mysql_async::Error) -> String {
+    match error {
+        mysql_async::Error::Server(error) => format!("error {}: {}", error.code, error.message),
+        mysql_async::Error::Io(IoError::Io(error)) => error.to_string(),
+        other => other.to_string(),
+    }
+}
+
 /// Connects and asks. Never fails: what goes wrong is a point of the report.
 ///
 /// # Cancel safety
@@ -85,8 +94,15 @@ pub async fn check(config: &Config) -> Report {
             report.wrong("login", format!("{address} refuses '{user}': {}", error.message), remedy);
             return report;
         }
+        // Servers make up a plugin for accounts that they do not have, so that nobody learns which exist.
+        Ok(Err(mysql_async::Error::Driver(DriverError::UnknownAuthPlugin { name }))) => {
+            let found = format!("{address} asks '{user}' for {name}, which is not spoken here");
+            report.wrong("login", found, "create the account on the server, or let it use caching_sha2_password or mysql_native_password");
+            return report;
+        }
         Ok(Err(error)) => {
-            report.wrong("server", format!("{address} cannot be reached: {error}"), "correct [upstream] address, or start the server");
+            let found = format!("{address} cannot be reached: {}", words(&error));
+            report.wrong("server", found, "correct [upstream] address, or start the server");
             return report;
         }
         Err(_) => {
@@ -99,7 +115,9 @@ pub async fn check(config: &Config) -> Report {
     // Generous: these are a few reads of memory.
     match tokio::time::timeout(limit.max(Duration::from_secs(10)), facts(&mut connection)).await {
         Ok(Ok(facts)) => judge(&facts, &mut report),
-        Ok(Err(error)) => report.wrong("questions", format!("the server refused one: {error}"), "let the account read its own grants"),
+        Ok(Err(error)) => {
+            report.wrong("questions", format!("the server refused one: {}", words(&error)), "let the account read its own grants")
+        }
         Err(_) => report.wrong("questions", "the server connected but did not answer", "look at the server's load and log"),
     }
     let _ = tokio::time::timeout(limit, connection.disconnect()).await;

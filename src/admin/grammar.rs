@@ -88,7 +88,8 @@ pub(super) fn parse(text: &str) -> Result<Statement, Failure> {
     {
         return Ok(statement);
     }
-    if first.is("HELP") && tokens.len() == 1 {
+    // The mysql shell answers a bare `help` itself and sends `help 'word'` for `help word`.
+    if first.is("HELP") && tokens.len() <= 2 {
         return Ok(Statement::Help);
     }
     if let Some(statement) = client::parse(text, &tokens)? {
@@ -100,7 +101,10 @@ pub(super) fn parse(text: &str) -> Result<Statement, Failure> {
 fn unknown(text: &str, words: &[String]) -> Failure {
     let said: String = text.split_whitespace().take(3).collect::<Vec<_>>().join(" ").chars().take(60).collect();
     match hint::nearest(words) {
-        Some(form) => Failure::syntax(format!("'{said}' is no admin command; did you mean {form}? HELP lists the commands")),
+        Some((keywords, form)) => {
+            let form = if form == keywords { String::new() } else { format!("It is written {form}; ") };
+            Failure::syntax(format!("'{said}' is no admin command; did you mean {keywords}? {form}HELP lists the commands"))
+        }
         None => Failure::syntax(format!(
             "this is Tidegate's admin port, which does not know '{said}'; HELP lists the commands. For SQL, log in as an application user"
         )),
@@ -116,8 +120,13 @@ fn show(tokens: &[Token]) -> Result<Option<Statement>, Failure> {
     if what.is("MIGRATION") {
         return number(rest, "SHOW MIGRATION id").map(|id| Some(Statement::Migration(id)));
     }
-    let plain =
-        [("GATES", Statement::Gates), ("SESSIONS", Statement::Sessions), ("CONFIG", Statement::Config), ("VERSION", Statement::Version)];
+    let plain = [
+        ("GATES", Statement::Gates),
+        ("SESSIONS", Statement::Sessions),
+        ("CONFIG", Statement::Config),
+        ("VERSION", Statement::Version),
+        ("HELP", Statement::Help),
+    ];
     for (word, statement) in plain {
         if what.is(word) {
             return match rest.is_empty() {

@@ -14,22 +14,22 @@ pub(super) const COMMANDS: &[(&str, &str, &str)] = &[
     ("SHOW CONFIG", "SHOW CONFIG", "the settings in force, without secrets"),
     ("SHOW STATUS", "SHOW STATUS [LIKE 'pattern']", "counters of this process"),
     ("SHOW VERSION", "SHOW VERSION", "what is running"),
-    ("HELP", "HELP", "this list"),
+    ("HELP", "HELP", "this list; in the mysql shell, which has a help of its own, SHOW HELP"),
 ];
 
-/// The command whose keywords are nearest to these words, where one is near enough to be meant.
-pub(super) fn nearest(words: &[String]) -> Option<&'static str> {
-    let mut best: Option<(usize, &'static str)> = None;
+/// The command whose keywords are nearest to these words, where one is near enough to be meant: its keywords and its form.
+pub(super) fn nearest(words: &[String]) -> Option<(&'static str, &'static str)> {
+    let mut best: Option<(usize, (&'static str, &'static str))> = None;
     for (keywords, form, _) in COMMANDS {
         let count = keywords.split(' ').count().min(words.len());
         let said = words.get(..count).unwrap_or_default().join(" ").to_uppercase();
         let distance = distance(&said, keywords);
         let allowed = (keywords.len() / 3).clamp(1, 3);
         if distance <= allowed && best.is_none_or(|(least, _)| distance < least) {
-            best = Some((distance, form));
+            best = Some((distance, (keywords, form)));
         }
     }
-    best.map(|(_, form)| form)
+    best.map(|(_, command)| command)
 }
 
 /// Edits that turn one text into the other.
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     fn near(text: &str) -> Option<&'static str> {
-        nearest(&text.split(' ').map(str::to_owned).collect::<Vec<_>>())
+        nearest(&text.split(' ').map(str::to_owned).collect::<Vec<_>>()).map(|(_, form)| form)
     }
 
     #[test]

@@ -297,4 +297,22 @@ mod tests {
             assert_eq!(take_length(&mut &bytes[..bytes.len() - 1]), None);
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(proptest::arbitrary::any::<u8>(), 0..64)) {
+            let _ = statement(&bytes, ATTRIBUTES);
+            let _ = take_text(&mut bytes.as_slice());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_packet_that_is_never_finished_is_never_allocated_for() {
+        let (mut client, server) = tokio::io::duplex(1024);
+        let mut wire = Wire::new(server, BytesMut::new());
+        tokio::io::AsyncWriteExt::write_all(&mut client, b"\xf0\xff\xff\0abc").await.expect("sent");
+        drop(client);
+        assert!(matches!(wire.command().await, Ok(Incoming::Gone)));
+        assert!(wire.incoming.capacity() < 64 * 1024, "{}", wire.incoming.capacity());
+    }
 }

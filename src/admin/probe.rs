@@ -9,7 +9,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use tokio_util::sync::CancellationToken;
 
-use super::check::options;
+use super::check::{options, words};
 use crate::config::Config;
 use crate::metrics::{Health, Metrics};
 
@@ -28,7 +28,7 @@ pub async fn watch(config: &Config, health: &Health, metrics: &Metrics, shutdown
         let asked = tokio::time::timeout(limit, ask(config, &mut connection)).await;
         let lost = match asked {
             Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
+            Ok(Err(error)) => Some(words(&error)),
             Err(_) => Some(format!("no answer within {} ms", limit.as_millis())),
         };
         let is_up = lost.is_none();

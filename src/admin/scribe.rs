@@ -274,3 +274,51 @@ async fn write_rows(rows: Rows, results: QueryResultWriter<'_, Out>) -> io::Resu
     }
     out.finish().await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: u64 = 1 << 9 | 1 << 13 | 1 << 15 | 1 << 19;
+
+    fn rows(count: u64) -> Rows {
+        let mut rows = Rows::new(&[("n", Kind::Integer), ("x", Kind::Double), ("text", Kind::Text), ("nothing", Kind::Text)]);
+        for n in 0..count {
+            rows.push(vec![n.into(), 0.5.into(), "z".repeat(300).into(), Value::Null]);
+        }
+        rows
+    }
+
+    #[tokio::test]
+    async fn every_kind_of_value_and_more_rows_than_the_pipe_holds() {
+        for capabilities in [PLAIN, PLAIN | 1 << 24, PLAIN | 1 << 23 | 1 << 24] {
+            let capabilities = Capabilities(capabilities);
+            let eof = usize::from(!capabilities.deprecate_eof());
+            let mut scribe = Scribe::new(capabilities).await.expect("started");
+            for count in [0, 1, 500] {
+                let packets = scribe.write(Answer::Rows(rows(count))).await.expect("written");
+                assert_eq!(packets.len(), 1 + 4 + eof + usize::try_from(count).expect("small") + 1);
+                assert_eq!(packets.last().map(|last| (last[0], last[3])), Some((0xFE, 2)), "the end, with AUTOCOMMIT");
+                for row in &packets[5 + eof..packets.len() - 1] {
+                    let mut rest = row.as_slice();
+                    assert!(take_text(&mut rest).is_some_and(|number| number.iter().all(u8::is_ascii_digit)));
+                    assert_eq!(take_text(&mut rest), Some(&b"0.5"[..]));
+                    assert_eq!(take_text(&mut rest).map(<[u8]>::len), Some(300));
+                    assert_eq!(rest, [0xFB]);
+                }
+            }
+            let packets = scribe.write(Answer::Ok).await.expect("written");
+            assert_eq!(packets.len(), 1);
+            assert_eq!(packets[0][..7], [0, 0, 0, 2, 0, 0, 0]);
+        }
+    }
+
+    #[tokio::test]
+    async fn no_capabilities_of_any_client_keep_it_from_starting() {
+        for bit in 0..40 {
+            let mut scribe = Scribe::new(Capabilities(PLAIN | 1 << bit)).await.expect("started");
+            scribe.write(Answer::Rows(rows(2))).await.expect("written");
+        }
+        Scribe::new(Capabilities(u64::MAX)).await.expect("started").write(Answer::Ok).await.expect("written");
+    }
+}

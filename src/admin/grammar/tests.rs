@@ -87,6 +87,35 @@ fn with_is_an_option_list_only_where_it_is_one() {
 }
 
 #[test]
+fn unusual_lexemes_neither_end_nor_break_a_specification() {
+    for specification in [
+        "ADD a TEXT COMMENT \"a\\\"b WITH postpone = true\"",
+        "ADD a TEXT COMMENT 'a\\'b WITH postpone = true'",
+        "ADD a TEXT COMMENT \"it\"\"s; 'x'\"",
+        "ADD a TEXT COMMENT 'back\\\\'",
+        "ADD a VARCHAR(9) DEFAULT _utf8mb4'x;' COLLATE utf8mb4_bin",
+        "ADD a BINARY(2) DEFAULT X'4142', ADD b BIT(3) DEFAULT b'101', ADD c CHAR(3) DEFAULT N'x;'",
+        "ADD a INT DEFAULT --1",
+        "ADD a INT DEFAULT (1--1)",
+        "ADD a$b INT, ADD `$$` INT, ADD c$$ INT",
+        "ADD a INT /* /* */, ADD b INT",
+        "ADD a INT /*+ x */, ADD b INT /*M!100100 COMMENT 'x' */",
+        "ADD a INT COMMENT '{x} ? :y @z $1 %'",
+        "ADD a INT AS (b->>'$.c' || d <=> e), ADD f DOUBLE DEFAULT 1e-3, ADD g INT DEFAULT (@@port + 1 << 2 ^ 3 & ~4 | 5)",
+        "ADD a INT COMMENT 'a' 'b;'",
+        "ADD a INT COMMENT 'line\none -- no comment; '",
+        "ADD \u{1F600} INT COMMENT '\u{1F600};'",
+        "MODIFY `WITH` INT COMMENT 'x', RENAME COLUMN `a = b` TO `with x = 1`",
+    ] {
+        for tail in ["", ";", " WITH verify = false", "\nWITH verify = false ;"] {
+            let got = migrate(&format!("MIGRATE db.t {specification}{tail}"));
+            assert_eq!(got.specification, specification, "{tail}");
+            assert_eq!(got.options.skip_verify, tail.contains("WITH"), "{specification}{tail}");
+        }
+    }
+}
+
+#[test]
 fn every_option_is_read() {
     let text = "MIGRATE db.t FORCE with Postpone=TRUE, strategy = 'copy', verify=off, max_hold_ms=500, drain_budget_ms = 100, \
                 copy_workers = 3, `revert_window_s` = 60";
@@ -167,6 +196,8 @@ fn the_other_commands_are_read_in_any_case() {
         ("SHOW GLOBAL STATUS LIKE 'up%'", Statement::Status { like: Some("up%".into()) }),
         ("SHOW VERSION", Statement::Version),
         ("help", Statement::Help),
+        ("help 'migrate'", Statement::Help),
+        ("SHOW HELP", Statement::Help),
     ] {
         assert_eq!(parse(text), Ok(statement), "{text}");
     }
@@ -175,11 +206,11 @@ fn the_other_commands_are_read_in_any_case() {
 #[test]
 fn a_slip_is_answered_with_what_was_meant() {
     for (text, part) in [
-        ("SHOW MIGRATONS", "did you mean SHOW MIGRATIONS"),
-        ("SHOW GATE", "did you mean SHOW GATES"),
+        ("SHOW MIGRATONS", "did you mean SHOW MIGRATIONS? It is written SHOW MIGRATIONS [LIKE"),
+        ("SHOW GATE", "did you mean SHOW GATES? HELP"),
         ("SHWO MIGRATIONS", "did you mean SHOW MIGRATIONS"),
-        ("MIGRTE TABLE db.t FORCE", "did you mean MIGRATE [TABLE]"),
-        ("PAUSE MIGRATON 7", "did you mean PAUSE MIGRATION id"),
+        ("MIGRTE TABLE db.t FORCE", "did you mean MIGRATE? It is written MIGRATE [TABLE]"),
+        ("PAUSE MIGRATON 7", "did you mean PAUSE MIGRATION? It"),
         ("PAUSE 7", "expected PAUSE MIGRATION id"),
         ("CANCEL MIGRATION", "expected CANCEL MIGRATION id"),
         ("CANCEL MIGRATION x", "expected CANCEL MIGRATION id"),

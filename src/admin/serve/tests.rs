@@ -196,6 +196,28 @@ async fn broken_bytes_end_the_session_with_an_error() {
 }
 
 #[tokio::test]
+async fn bytes_read_before_are_served_first() {
+    let (mut client, far) = tokio::io::duplex(1 << 16);
+    tokio::spawn(serve_in(far, BytesMut::from(&b"\x09\0\0\0\x03SEL"[..]), PLAIN | DEPRECATE_EOF, 42, Some("shop".into()), context()));
+    client.write_all(b"ECT 7").await.expect("sent");
+    let mut count = [0; 5];
+    client.read_exact(&mut count).await.expect("answered");
+    assert_eq!(count, [1, 0, 0, 1, 1]);
+}
+
+#[tokio::test]
+async fn numbers_of_packets_go_round_after_255() {
+    let mut client = Client::new(PLAIN | DEPRECATE_EOF);
+    let items: Vec<String> = (0..300).map(|n| format!("{n} AS c{n}")).collect();
+    client.send(format!("\x03SELECT {}", items.join(", ")).as_bytes()).await;
+    for n in 1..=303_u32 {
+        client.packet(u8::try_from(n % 256).expect("short")).await;
+    }
+    client.send(b"\x0e").await;
+    client.packet(1).await;
+}
+
+#[tokio::test]
 async fn a_statement_that_is_not_utf8_is_refused_and_the_session_goes_on() {
     let mut client = Client::new(PLAIN);
     client.send(b"\x03MIGRATE db.t ADD \xe4 INT").await;
