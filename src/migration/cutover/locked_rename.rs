@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::super::error::Error;
-use super::super::{apply, failpoint_name};
+use super::super::apply;
 use super::{Attempt, Crew, Outcome};
 use crate::gate::Held;
 use crate::upstream;
@@ -38,7 +38,7 @@ async fn lock<'h>(attempt: &mut Attempt<'_>, held: &'h Held, mut crew: Crew) -> 
     let sql = format!("LOCK TABLES {} WRITE, {} WRITE", names.source.quoted(), names.shadow.quoted());
     crew.lock.run_within(&sql, limit, &mut crew.watchdog, "LOCK TABLES: somebody who bypasses the proxy has the table open").await?;
     attempt.steps.mark("lock");
-    crate::failpoints::reach(failpoint_name::LOCKED).await?;
+    crate::failpoints::reach("cutover.locked").await?;
     Ok(Locked { held, crew })
 }
 
@@ -49,7 +49,7 @@ async fn catch_up<'h>(attempt: &mut Attempt<'_>, mut locked: Locked<'h>) -> Resu
     attempt.steps.mark("fence");
     apply::settle_under_lock(attempt.job, &mut locked.crew.lock, &attempt.boundary()).await?;
     attempt.steps.mark("apply");
-    crate::failpoints::reach(failpoint_name::CAUGHT_UP).await?;
+    crate::failpoints::reach("cutover.caught_up").await?;
     Ok(CaughtUp(locked))
 }
 
@@ -58,12 +58,12 @@ async fn rename(attempt: &mut Attempt<'_>, caught_up: CaughtUp<'_>) -> Outcome {
     held.set_step("rename");
     let limit = attempt.left().max(Duration::from_millis(500));
     let sql = super::settle::rename_statement(&attempt.job.names);
-    if let Err(error) = crate::failpoints::reach(failpoint_name::RENAME_ISSUED).await {
+    if let Err(error) = crate::failpoints::reach("cutover.rename_issued").await {
         return Outcome::NotCommitted("not_locked", error.to_string());
     }
     let result = crew.lock.run_within(&sql, limit, &mut crew.watchdog, "RENAME TABLE").await;
     attempt.steps.mark("rename");
-    let injected = crate::failpoints::reach(failpoint_name::RENAMED).await;
+    let injected = crate::failpoints::reach("cutover.renamed").await;
     let outcome = match (result, injected) {
         (Ok(()), Ok(())) => Outcome::Committed,
         (Ok(()), Err(error)) => Outcome::Unknown(error.to_string()),

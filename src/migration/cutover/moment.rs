@@ -101,7 +101,7 @@ async fn bypassing_holder(job: &Job, link: &mut Link) -> Result<Option<String>, 
          FROM performance_schema.metadata_locks m JOIN performance_schema.threads t ON t.THREAD_ID = m.OWNER_THREAD_ID \
          LEFT JOIN information_schema.INNODB_TRX x ON x.trx_mysql_thread_id = t.PROCESSLIST_ID \
          WHERE m.OBJECT_TYPE = 'TABLE' AND m.OBJECT_SCHEMA = {} AND m.OBJECT_NAME = {} AND m.LOCK_STATUS = 'GRANTED' \
-         HAVING 3 >= 1 ORDER BY 3 DESC LIMIT 1",
+         ORDER BY 3 DESC LIMIT 1",
         crate::upstream::literal(&job.names.source.schema),
         crate::upstream::literal(&job.names.source.table)
     );

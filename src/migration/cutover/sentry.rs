@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 use super::super::error::Error;
-use super::super::{apply, failpoint_name};
+use super::super::apply;
 use super::{Attempt, Crew, Outcome};
 use crate::gate::Held;
 use crate::upstream::{self, Link};
@@ -54,14 +54,14 @@ async fn lock_and_catch_up<'h>(attempt: &mut Attempt<'_>, held: &'h Held, mut cr
     let sql = format!("LOCK TABLES {} READ, {} WRITE", names.source.quoted(), names.retired.quoted());
     crew.lock.run_within(&sql, limit, &mut crew.watchdog, "LOCK TABLES: somebody who bypasses the proxy is writing to the table").await?;
     attempt.steps.mark("lock");
-    crate::failpoints::reach(failpoint_name::LOCKED).await?;
+    crate::failpoints::reach("cutover.locked").await?;
     held.set_step("fence");
     let position = crew.control.position(&attempt.job.facts).await?;
     attempt.tail_reaches(&position).await?;
     attempt.steps.mark("fence");
     apply::settle_under_lock(attempt.job, &mut crew.apply, &attempt.boundary()).await?;
     attempt.steps.mark("apply");
-    crate::failpoints::reach(failpoint_name::CAUGHT_UP).await?;
+    crate::failpoints::reach("cutover.caught_up").await?;
     Ok(CaughtUp { held, crew })
 }
 
@@ -85,7 +85,7 @@ async fn see_it_wait(attempt: &mut Attempt<'_>, crew: &mut Crew, rename: &mut Re
             // C1 must be alive, or its locks are gone and the sentry is all that is left.
             crew.lock.run("DO 1").await?;
             attempt.steps.mark("rename_waits");
-            return crate::failpoints::reach(failpoint_name::RENAME_ISSUED).await.map_err(Error::from);
+            return crate::failpoints::reach("cutover.rename_issued").await.map_err(Error::from);
         }
         if Instant::now() > give_up {
             return Err(upstream::Error::TooLong(attempt.left(), "RENAME was not seen waiting").into());
@@ -121,7 +121,7 @@ async fn let_go(attempt: &mut Attempt<'_>, caught_up: CaughtUp<'_>, mut rename: 
         }
     };
     attempt.steps.mark("rename");
-    match crate::failpoints::reach(failpoint_name::RENAMED).await {
+    match crate::failpoints::reach("cutover.renamed").await {
         Ok(()) => outcome,
         Err(error) => Outcome::Unknown(error.to_string()),
     }

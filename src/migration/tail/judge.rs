@@ -10,7 +10,7 @@ use crate::sql::token::Cursor;
 /// # Errors
 /// [`Error::Changed`] for DDL on the source or the shadow, and for changes of the source that were logged as statements.
 pub(super) fn query(source: &Source, text: &[u8], schema: &str) -> Result<bool, Error> {
-    let mut cursor = Cursor::new(text);
+    let cursor = Cursor::new(text);
     let Some(first) = cursor.peek() else { return Ok(false) };
     if first.is_any(&["COMMIT", "ROLLBACK"]) {
         return Ok(true);

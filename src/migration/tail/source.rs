@@ -34,7 +34,8 @@ impl Source {
         let same = |one: &str, other: &[u8]| {
             one.as_bytes() == other || self.ignore_case && one.to_lowercase() == String::from_utf8_lossy(other).to_lowercase()
         };
-        same(&name.schema, schema) && same(&name.table, table)
+        // DROP DATABASE names a schema and no table.
+        same(&name.schema, schema) && (table.is_empty() || same(&name.table, table))
     }
 
     /// Whether this is the source.
