@@ -3,3 +3,6 @@
 pub mod binlog_row;
 mod binlog_value;
 pub mod key;
+pub mod mapping;
+pub mod privileges;
+pub mod table;
