@@ -1,30 +1,47 @@
-//! Placeholder for the admin commands, replaced by the real module; it only ends the connection.
+//! What operators say to the proxy and what it answers: admin SQL, HTTP, `tidegate check`.
+//!
+//! Owns: the grammar of the admin commands, their answers, the protocol of an admin session after its login.
+//! Never: logs in (the session layer does), never touches a table itself (the migration engine does), never shows a password.
+//! Invariants: I-P3: whatever bytes come in end in an answer or in the end of this one session.
+//! See: `serve.rs` for the life of an admin session, `grammar.rs` for the commands, docs/admin.md.
 
-use std::io;
 use std::sync::Arc;
 
-use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use crate::{census, config, gate, metrics, migration};
 
-/// What the admin commands work with.
-#[derive(Debug)]
-pub struct Context {}
+mod answer;
+mod binary;
+pub mod check;
+mod client;
+mod commands;
+mod execute;
+mod grammar;
+mod hint;
+pub mod http;
+mod packet;
+mod pattern;
+pub mod probe;
+mod scribe;
+mod serve;
+mod tokens;
+mod variables;
 
-/// Serves a logged-in admin until the client quits.
-///
-/// # Errors
-/// Where the connection breaks.
-pub async fn serve(
-    mut stream: TcpStream,
-    already_read: BytesMut,
-    capabilities: u64,
-    connection_id: u64,
-    context: Arc<Context>,
-) -> io::Result<()> {
-    let _ = (already_read, capabilities, connection_id, context);
-    stream.shutdown().await?;
-    let mut rest = [0; 512];
-    while stream.read(&mut rest).await? > 0 {}
-    Ok(())
+pub use serve::{serve, serve_in};
+
+/// What the admin commands need from the rest of the proxy.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The migration engine.
+    pub service: migration::Service,
+    /// SHOW GATES.
+    pub gates: Arc<gate::Gates>,
+    /// SHOW SESSIONS.
+    pub census: Arc<census::Census>,
+    /// SHOW CONFIG.
+    pub config: Arc<config::Config>,
+    /// SHOW STATUS.
+    pub metrics: metrics::Metrics,
 }
+
+/// The version that SHOW VERSION and `@@version` begin with: what clients take as the server's.
+pub(crate) const SERVER_VERSION: &str = concat!("8.0.36-tidegate-", env!("CARGO_PKG_VERSION"));

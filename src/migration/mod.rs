@@ -4,7 +4,22 @@ use std::time::Duration;
 
 use crate::ids::{MigrationId, TableName};
 
+mod apply;
+mod checkpoint;
+mod describe;
+mod error;
+mod copy;
+mod job;
+mod keys;
 pub mod phase;
+mod policy;
+mod oracle;
+mod preflight;
+mod progress;
+mod shadow;
+mod statements;
+mod tail;
+mod verify;
 
 pub use phase::Phase;
 
