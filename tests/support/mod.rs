@@ -13,7 +13,12 @@ pub mod process;
 pub mod proxy;
 pub mod servers;
 
+// Not every program that takes this module in needs every name.
+#[allow(unused_imports)]
 pub use admin::Admin;
+#[allow(unused_imports)]
 pub use lab::Lab;
+#[allow(unused_imports)]
 pub use proxy::Proxy;
+#[allow(unused_imports)]
 pub use servers::{Kind, Server};

@@ -20,6 +20,7 @@ use hdrhistogram::Histogram;
 use tokio::task::JoinHandle;
 
 pub use journal::Journal;
+#[allow(unused_imports)]
 pub use judge::Verdict;
 
 /// How the application behaves.
