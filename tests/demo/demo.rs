@@ -1,6 +1,6 @@
 //! `make demo`: an application works on a table through the proxy, the table gets a new schema, and nobody notices.
 //!
-//! SERVER=mysql|mariadb, ROWS, CLIENTS, ALTER and SECONDS change what is shown. Ends with an error when anything is
+//! SERVER=mysql|mariadb, ROWS, CLIENTS, ALTER and AROUND (seconds before and after) change what is shown. Ends with an error when anything is
 //! missing, doubled or wrong.
 #![allow(missing_docs, dead_code)]
 
@@ -49,7 +49,7 @@ impl Wishes {
             rows: number("ROWS", 200_000)?.max(1000),
             clients: number("CLIENTS", 16)?.max(1),
             alter: text("ALTER", "ADD COLUMN note VARCHAR(64), ADD INDEX (customer_id)"),
-            around: Duration::from_secs(u64::try_from(number("SECONDS", 3)?).unwrap_or(3)),
+            around: Duration::from_secs(u64::try_from(number("AROUND", 3)?).unwrap_or(3)),
         })
     }
 }

@@ -26,7 +26,7 @@ async fn some_load(server: &Server, statements: u64) -> Result<Outcome> {
 
 async fn load_on_a_direct_connection_is_clean(kind: Kind) -> Result<()> {
     let server = Server::start(kind, Settings::default()).await?;
-    let outcome = some_load(&server, 10_000).await?;
+    let outcome = some_load(&server, 60_000).await?;
     assert_nothing_lost(&server, &outcome).await?;
     ensure!(outcome.seen.errors.is_empty(), "{:?}", outcome.seen.errors);
     ensure!(outcome.seen.writes > 2000 && outcome.seen.disconnects == 0, "{:?}", outcome.seen);

@@ -36,6 +36,21 @@ pub async fn make_twin(conn: &mut Conn, schema: &str, table: &str, with_rows: bo
     Ok(twin)
 }
 
+/// The same with its rows, where generated columns forbid `SELECT *`.
+pub async fn make_twin_by_columns(conn: &mut Conn, schema: &str, table: &str) -> Result<String> {
+    let twin = make_twin(conn, schema, table, false).await?;
+    let columns: Vec<String> = conn
+        .exec(
+            "SELECT CONCAT('`', column_name, '`') FROM information_schema.columns WHERE table_schema = ? AND table_name = ? \
+             AND extra NOT LIKE '%GENERATED%' OR table_schema = ? AND table_name = ? AND extra LIKE 'DEFAULT_GENERATED%' ORDER BY ordinal_position",
+            (schema, table, schema, table),
+        )
+        .await?;
+    let columns = columns.join(", ");
+    conn.query_drop(format!("INSERT INTO {twin} ({columns}) SELECT {columns} FROM `{schema}`.`{table}`")).await?;
+    Ok(twin)
+}
+
 /// Lets the server alter the twin, by copying; gives the server's own refusal, if it refuses.
 pub async fn alter_twin(conn: &mut Conn, twin: &str, specification: &str) -> Result<Option<(u16, String)>> {
     match conn.query_drop(format!("ALTER TABLE {twin} {specification}, ALGORITHM=COPY")).await {

@@ -188,7 +188,7 @@ impl Client {
                 changed: 1,
             },
             68..76 => Wish::Write { statement: statement::delete(schema, id), changes: Changes::from([(seq, None)]), changed: 1 },
-            76..86 => self.wish_upsert(seq, id, next),
+            76..86 => self.wish_insert_again_or_upsert(seq, id, next),
             _ => self.wish_insert(),
         }
     }
@@ -200,12 +200,12 @@ impl Client {
     }
 
     /// Puts a deleted row back under its old key where there is one, or else counts a change of a living one.
-    fn wish_upsert(&mut self, seq: i32, id: i64, next: Row) -> Wish {
+    fn wish_insert_again_or_upsert(&mut self, seq: i32, id: i64, next: Row) -> Wish {
         let client = self.journal.client;
         let deleted = self.journal.a_deleted_row().filter(|(seq, _)| !self.overlay.contains_key(seq));
         if let Some((seq, Row { id: Some(id), .. })) = deleted {
             let row = Row { id: Some(*id), counter: 0, customer: statement::customer(client, seq, 0) };
-            let statement = statement::upsert(&self.schema, *id, client, seq, 0);
+            let statement = statement::insert_again(&self.schema, *id, client, seq);
             return Wish::Write { statement, changes: Changes::from([(seq, Some(row))]), changed: 1 };
         }
         let statement = statement::upsert(&self.schema, id, client, seq, next.counter);

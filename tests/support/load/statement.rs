@@ -76,7 +76,16 @@ pub fn delete(schema: &str, id: i64) -> Statement {
     Statement::new(format!("DELETE FROM `{schema}`.orders WHERE id = ?"), vec![id.into()])
 }
 
-/// Inserts the row, or counts one change when it is there.
+/// Puts a deleted row back under its old key.
+pub fn insert_again(schema: &str, id: i64, client: i32, seq: i32) -> Statement {
+    let (customer, payload) = (customer(client, seq, 0), payload(client, seq, 0));
+    Statement::new(
+        format!("INSERT INTO `{schema}`.orders (id, customer_id, client, seq, payload) VALUES (?, ?, ?, ?, ?)"),
+        vec![id.into(), customer.into(), client.into(), seq.into(), payload.into()],
+    )
+}
+
+/// Counts one change of a row that is there. (Where it is not, the server locks gaps, and clients would meet in deadlocks.)
 pub fn upsert(schema: &str, id: i64, client: i32, seq: i32, counter: i32) -> Statement {
     let (customer, payload) = (customer(client, seq, counter), payload(client, seq, counter));
     Statement::new(
