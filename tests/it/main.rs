@@ -33,6 +33,6 @@ mod sessions;
 fn run(scenario: impl Future<Output = anyhow::Result<()>>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     if let Err(error) = runtime.block_on(scenario) {
-        panic!("{error:?}");
+        panic!("{error:#}");
     }
 }
