@@ -1,0 +1,93 @@
+//! `make bench-copy`: the server's own `ALTER TABLE …, ALGORITHM=COPY` against Tidegate's migration of an equal table.
+//!
+//! Idle tables, the comparison of all rows included in Tidegate's time, alternating rounds, medians.
+//! ROWS, ROUNDS and SERVER (mysql, mariadb; both by default) change it.
+#![allow(missing_docs, dead_code)]
+
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use support::lab::{Lab, SCHEMA, TABLE};
+use support::load::table;
+use support::servers::Settings;
+use support::{Kind, compare};
+
+fn main() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(bench())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn number(name: &str, default: i32) -> i32 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+const SPECIFICATION: &str = "ADD COLUMN note VARCHAR(64), ADD INDEX (customer_id)";
+
+async fn bench() -> Result<()> {
+    let (rows, rounds) = (number("ROWS", 800_000), number("ROUNDS", 3));
+    println!("{SPECIFICATION}; {rows} rows, {rounds} rounds, alternating, idle table; commits reach the disk\n");
+    println!("| server | server's own ALGORITHM=COPY | Tidegate, all rows compared | Tidegate : server | Tidegate without comparing |");
+    println!("|---|---:|---:|---:|---:|");
+    for kind in [Kind::MySql, Kind::MariaDb] {
+        if std::env::var("SERVER").is_ok_and(|wanted| !wanted.is_empty() && wanted != kind.name() && wanted != "both") {
+            continue;
+        }
+        bench_one(kind, rows, rounds).await?;
+    }
+    Ok(())
+}
+
+async fn bench_one(kind: Kind, rows: i32, rounds: i32) -> Result<()> {
+    let settings = Settings { is_durable: true, buffer_pool_mib: 1024, more: vec!["--max-binlog-size=1G".into()] };
+    let lab = Lab::start_with(kind, settings, &[]).await?;
+    let mut conn = lab.server.connect().await?;
+    table::prepare(&mut conn, SCHEMA, rows, 16).await?;
+    let mut admin = lab.admin().await?;
+    let (mut own, mut ours, mut bare) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..rounds {
+        for turn in 0..3 {
+            // Every measurement begins with a fresh copy of the untouched table.
+            let twin = compare::make_twin(&mut conn, SCHEMA, "orders", true).await?;
+            match (turn + round) % 3 {
+                0 => {
+                    let started = Instant::now();
+                    let refusal = compare::alter_twin(&mut conn, &twin, SPECIFICATION).await?;
+                    own.push(started.elapsed());
+                    ensure!(refusal.is_none(), "{refusal:?}");
+                }
+                1 => ours.push(migrate(&mut admin, "WITH strategy = 'copy'").await?),
+                _ => bare.push(migrate(&mut admin, "WITH strategy = 'copy', verify = false").await?),
+            }
+        }
+    }
+    let (own, ours, bare) = (median(own), median(ours), median(bare));
+    let ratio = ours.as_secs_f64() / own.as_secs_f64();
+    println!("| {kind} | {:.1} s | {:.1} s | {ratio:.2} | {:.1} s |", own.as_secs_f64(), ours.as_secs_f64(), bare.as_secs_f64());
+    let changed = compare::definition(&mut conn, "twin.orders").await?;
+    let source = compare::definition(&mut conn, TABLE).await?;
+    ensure!(changed != source, "the last round changed nothing");
+    Ok(())
+}
+
+/// Migrates the fresh copy; from MIGRATE to the phase `done`.
+async fn migrate(admin: &mut support::Admin, options: &str) -> Result<Duration> {
+    let started = Instant::now();
+    let id = admin.migrate("twin.orders", SPECIFICATION, options).await?;
+    admin.wait_done(id, Duration::from_secs(1800)).await?;
+    Ok(started.elapsed())
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
