@@ -134,7 +134,12 @@ async fn after_unknown(grip: &mut Grip, job: &Job, gate: Installed) -> Result<Sw
 }
 
 /// Awaits a step of the run, unless a task beside it fails, the operator cancels, or the proxy stops.
-async fn guarded<T>(around: &Surroundings, job: &Job, beside: &mut Beside, step: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+async fn guarded<T>(
+    around: &Surroundings,
+    job: &Job,
+    beside: &mut Beside,
+    step: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
     let mut wishes = job.board.wishes();
     tokio::select! {
         biased;
@@ -177,7 +182,13 @@ async fn keep_books(job: Job, mut reached: watch::Receiver<Reached>, copy: Arc<C
     result.err().unwrap_or(Error::Stopped)
 }
 
-async fn save(job: &Job, link: &mut Link, reached: &watch::Receiver<Reached>, copy: &Copy, copied: &watch::Receiver<bool>) -> Result<(), Error> {
+async fn save(
+    job: &Job,
+    link: &mut Link,
+    reached: &watch::Receiver<Reached>,
+    copy: &Copy,
+    copied: &watch::Receiver<bool>,
+) -> Result<(), Error> {
     // The order matters (I-E6): whatever the watermark covers was noted before the position is read.
     let is_copied = *copied.borrow();
     let (watermark, rows_copied) = copy.watermark();

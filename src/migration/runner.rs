@@ -57,7 +57,10 @@ impl Grip {
     /// # Errors
     /// Where the table has no such arrow (a defect) or the store does not answer.
     pub async fn step(&mut self, event: Event) -> Result<(), Error> {
-        let next = self.phase.next(event).map_err(|refused| Error::Stuck(refused.to_string(), "this is a defect of Tidegate; please report it".into()))?;
+        let next = self
+            .phase
+            .next(event)
+            .map_err(|refused| Error::Stuck(refused.to_string(), "this is a defect of Tidegate; please report it".into()))?;
         checkpoint::set_phase(&mut self.link, self.stored.id, next).await?;
         tracing::info!(migration = %self.stored.id, table = %self.names.source, from = self.phase.name(), to = next.name(), "phase");
         self.phase = next;

@@ -113,7 +113,12 @@ impl Service {
             Some(other) => Err(Refusal::new(
                 1846,
                 *b"0A000",
-                format!("{table} is being migrated by migration {} ({}); wait for it or CANCEL MIGRATION {}", other.id, other.phase.name(), other.id),
+                format!(
+                    "{table} is being migrated by migration {} ({}); wait for it or CANCEL MIGRATION {}",
+                    other.id,
+                    other.phase.name(),
+                    other.id
+                ),
             )
             .into()),
             None => Ok(()),

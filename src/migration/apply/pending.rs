@@ -50,7 +50,6 @@ struct Inner<K> {
     entries: HashMap<K, Entry>,
     queue: VecDeque<K>,
     stamps: u64,
-    noted: u64,
     /// Keys that verify looks at: for each the number of the event that touched it last. Kept while anybody watches.
     watched: HashMap<K, u64>,
     watchers: usize,
@@ -68,7 +67,7 @@ pub struct Pending<K> {
 impl<K: Eq + Hash + Clone> Pending<K> {
     /// An empty map that asks for a pause when it holds `most` keys.
     pub fn new(most: usize) -> Self {
-        let inner = Inner { entries: HashMap::new(), queue: VecDeque::new(), stamps: 0, noted: 0, watched: HashMap::new(), watchers: 0 };
+        let inner = Inner { entries: HashMap::new(), queue: VecDeque::new(), stamps: 0, watched: HashMap::new(), watchers: 0 };
         Self { inner: Mutex::new(inner), changed: Notify::new(), most }
     }
 
@@ -80,7 +79,6 @@ impl<K: Eq + Hash + Clone> Pending<K> {
     pub fn note(&self, key: K, op: Op, from: &Position) {
         let mut inner = self.lock();
         inner.stamps += 1;
-        inner.noted += 1;
         let stamp = inner.stamps;
         if inner.watchers > 0 {
             inner.watched.insert(key.clone(), stamp);
@@ -164,11 +162,6 @@ impl<K: Eq + Hash + Clone> Pending<K> {
     /// The tail should pause.
     pub fn is_full(&self) -> bool {
         self.len() >= self.most
-    }
-
-    /// Events noted since the start.
-    pub fn noted(&self) -> u64 {
-        self.lock().noted
     }
 
     /// Where a process that starts again must read from: `reached`, or earlier if a key from there is not settled (I-E6).

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use super::super::error::Error;
 use super::super::apply;
+use super::super::error::Error;
 use super::{Attempt, Crew, Outcome};
 use crate::gate::Held;
 use crate::upstream;

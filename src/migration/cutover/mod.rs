@@ -126,7 +126,10 @@ pub async fn attempt(job: &Job, gate: &std::sync::Arc<Gate>, reached: watch::Rec
         Ok(held) => held,
         Err(not_drained) => {
             drop_sentry_later(&mut crew, job).await;
-            return Ok((Outcome::NotCommitted("not_drained", not_drained.to_string()), Report::new(steps, HoldReport::default(), began.elapsed())));
+            return Ok((
+                Outcome::NotCommitted("not_drained", not_drained.to_string()),
+                Report::new(steps, HoldReport::default(), began.elapsed()),
+            ));
         }
     };
     let mut attempt = Attempt { job, reached, deadline, steps: &mut steps };

@@ -39,7 +39,10 @@ pub async fn wait(job: &Job, gate: &Gate, reached: &mut watch::Receiver<Reached>
         }
         let (inside, oldest) = gate.occupancy();
         if oldest > job.drain_budget() {
-            job.board.set_note(format!("waiting for {inside} transactions on the table; the oldest has been open for {:.1} s", oldest.as_secs_f64()));
+            job.board.set_note(format!(
+                "waiting for {inside} transactions on the table; the oldest has been open for {:.1} s",
+                oldest.as_secs_f64()
+            ));
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         }
@@ -83,7 +86,9 @@ async fn shadow_is_free(job: &Job, probe: &mut Link, watchdog: &mut Link) -> Res
     let locked = probe.run_within(&sql, Duration::from_millis(200), watchdog, "LOCK TABLES on the shadow").await;
     let result = match locked {
         Ok(()) => Ok(Ok(probe.run("UNLOCK TABLES").await?)),
-        Err(crate::upstream::Error::TooLong(..)) => Ok(Err(format!("waiting for somebody who reads the shadow table {}", job.names.shadow))),
+        Err(crate::upstream::Error::TooLong(..)) => {
+            Ok(Err(format!("waiting for somebody who reads the shadow table {}", job.names.shadow)))
+        }
         Err(error) if error.is_lock_conflict() => Ok(Err(format!("waiting for somebody who reads the shadow table {}", job.names.shadow))),
         Err(error) => Err(error.into()),
     };

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-use super::super::error::Error;
 use super::super::apply;
+use super::super::error::Error;
 use super::{Attempt, Crew, Outcome};
 use crate::gate::Held;
 use crate::upstream::{self, Link};

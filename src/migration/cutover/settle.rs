@@ -50,7 +50,10 @@ pub async fn end_stragglers(link: &mut Link, names: &Names, migration: crate::id
         }
         if Instant::now() > give_up {
             return Err(Error::Stuck(
-                format!("connection {} still runs a statement of this migration", running.first().and_then(|row| row.first()).map_or("?", String::as_str)),
+                format!(
+                    "connection {} still runs a statement of this migration",
+                    running.first().and_then(|row| row.first()).map_or("?", String::as_str)
+                ),
                 "look at it with SHOW PROCESSLIST; RESUME when it is gone".into(),
             ));
         }
