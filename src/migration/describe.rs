@@ -42,11 +42,8 @@ pub async fn table(link: &mut Link, name: &TableName) -> Result<Table, Error> {
     let mut indexes: Vec<Index> = Vec::new();
     for row in parts {
         let [index, non_unique, column, sub_part, nullable] = row.as_slice() else { continue };
-        let part = Part {
-            column: (!column.is_empty()).then(|| column.clone()),
-            has_prefix: !sub_part.is_empty(),
-            is_nullable: nullable == "YES",
-        };
+        let part =
+            Part { column: (!column.is_empty()).then(|| column.clone()), has_prefix: !sub_part.is_empty(), is_nullable: nullable == "YES" };
         match indexes.last_mut().filter(|last| last.name == *index) {
             Some(last) => last.parts.push(part),
             None => indexes.push(Index { name: index.clone(), is_unique: non_unique == "0", parts: vec![part] }),
@@ -80,7 +77,9 @@ pub async fn hot_names(link: &mut Link, name: &TableName) -> Result<Vec<String>,
         for sql in [
             format!("SELECT TABLE_NAME FROM information_schema.VIEWS WHERE VIEW_DEFINITION LIKE {like}"),
             format!("SELECT EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS WHERE ACTION_STATEMENT LIKE {like}"),
-            format!("SELECT ROUTINE_NAME FROM information_schema.ROUTINES WHERE ROUTINE_TYPE = 'FUNCTION' AND ROUTINE_DEFINITION LIKE {like}"),
+            format!(
+                "SELECT ROUTINE_NAME FROM information_schema.ROUTINES WHERE ROUTINE_TYPE = 'FUNCTION' AND ROUTINE_DEFINITION LIKE {like}"
+            ),
         ] {
             let found = link.texts(&sql).await?;
             add(&mut names, found);

@@ -71,14 +71,18 @@ impl Keys {
         if row.len() < self.columns.len() {
             return Err(upstream::Error::Unexpected("a row without its key".into()));
         }
-        let values: Result<Vec<KeyValue>, _> = self.columns.iter().zip(row).map(|(column, cell)| column.parse_text(cell.as_deref())).collect();
+        let values: Result<Vec<KeyValue>, _> =
+            self.columns.iter().zip(row).map(|(column, cell)| column.parse_text(cell.as_deref())).collect();
         let values = values.map_err(|error| upstream::Error::Unexpected(error.to_string()))?;
         Ok(Key(values.into_boxed_slice()))
     }
 
     /// The key's cells of a row as texts, for storing.
     pub fn texts(&self, row: &[Option<Vec<u8>>]) -> Vec<String> {
-        row.iter().take(self.columns.len()).map(|cell| cell.as_ref().map_or_else(String::new, |bytes| String::from_utf8_lossy(bytes).into_owned())).collect()
+        row.iter()
+            .take(self.columns.len())
+            .map(|cell| cell.as_ref().map_or_else(String::new, |bytes| String::from_utf8_lossy(bytes).into_owned()))
+            .collect()
     }
 
     /// Reads a stored key.
@@ -121,6 +125,11 @@ impl Keys {
 
     /// A key for people: values of integer keys, otherwise the literals.
     pub fn show(&self, key: &Key) -> String {
-        self.columns.iter().zip(self.literals(key)).map(|(column, literal)| format!("{} = {literal}", column.name)).collect::<Vec<_>>().join(", ")
+        self.columns
+            .iter()
+            .zip(self.literals(key))
+            .map(|(column, literal)| format!("{} = {literal}", column.name))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }

@@ -6,14 +6,14 @@ use crate::ids::{MigrationId, TableName};
 
 mod apply;
 mod checkpoint;
+mod copy;
 mod describe;
 mod error;
-mod copy;
 mod job;
 mod keys;
+mod oracle;
 pub mod phase;
 mod policy;
-mod oracle;
 mod preflight;
 mod progress;
 mod shadow;

@@ -31,14 +31,22 @@ pub async fn refusal_of_keys(job: &Job, keys: &[Key], error: upstream::Error) ->
 fn is_about_rows(error: &upstream::Error) -> bool {
     match error {
         upstream::Error::Server { code, sqlstate, .. } => {
-            sqlstate.starts_with("22") || sqlstate.starts_with("23") || matches!(code, 1265 | 1292 | 1366 | 1411 | 1526 | 1748 | 3140 | 3819 | 4025)
+            sqlstate.starts_with("22")
+                || sqlstate.starts_with("23")
+                || matches!(code, 1265 | 1292 | 1366 | 1411 | 1526 | 1748 | 3140 | 3819 | 4025)
         }
         _ => false,
     }
 }
 
 fn own_columns(job: &Job) -> String {
-    job.source.columns.iter().filter(|column| !column.is_generated()).map(|column| quote_identifier(&column.name)).collect::<Vec<_>>().join(", ")
+    job.source
+        .columns
+        .iter()
+        .filter(|column| !column.is_generated())
+        .map(|column| quote_identifier(&column.name))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 async fn explain(job: &Job, rows: &str, error: upstream::Error) -> Error {

@@ -42,7 +42,9 @@ pub fn check_specification(specification: &str) -> Result<Vec<Clause>, Error> {
     for clause in &clauses {
         match clause {
             Clause::RenameTable => {
-                return not_yet("a migration cannot rename the table itself; do that with the server's own RENAME TABLE, which copies nothing".into());
+                return not_yet(
+                    "a migration cannot rename the table itself; do that with the server's own RENAME TABLE, which copies nothing".into(),
+                );
             }
             Clause::ChangesRows(words) => {
                 return not_yet(format!("{words} changes rows, not only the schema; give it to the server itself"));
@@ -80,7 +82,11 @@ async fn check_server(link: &mut Link, facts: &Facts) -> Result<(), Error> {
     }
     let grants: Vec<String> = link.texts("SHOW GRANTS").await?.into_iter().filter_map(|row| row.into_iter().next()).collect();
     if let Some(missing) = crate::schema::privileges::missing(&grants, facts.is_mariadb).first() {
-        return refuse(1227, b"42000", format!("the engine's account lacks the privilege {}; run {}", missing.privilege, missing.grant_statement));
+        return refuse(
+            1227,
+            b"42000",
+            format!("the engine's account lacks the privilege {}; run {}", missing.privilege, missing.grant_statement),
+        );
     }
     let format = link.texts("SELECT @@global.log_bin, @@global.binlog_format").await?;
     let cell = |at: usize| format.first().and_then(|row| row.get(at)).map_or("", String::as_str);
@@ -88,12 +94,19 @@ async fn check_server(link: &mut Link, facts: &Facts) -> Result<(), Error> {
         return refuse(1381, b"HY000", "the server writes no binary log; set log_bin in its configuration and restart it".into());
     }
     if cell(1) != "ROW" {
-        return refuse(1105, b"HY000", format!("binlog_format is {}; SET GLOBAL binlog_format = 'ROW' and let the applications reconnect", cell(1)));
+        return refuse(
+            1105,
+            b"HY000",
+            format!("binlog_format is {}; SET GLOBAL binlog_format = 'ROW' and let the applications reconnect", cell(1)),
+        );
     }
     let (variable, wanted) = if facts.is_mariadb { ("log_bin_compress", "0") } else { ("binlog_row_value_options", "") };
     let value = link.cell(&format!("SELECT @@global.{variable}")).await?.unwrap_or_default();
     if value != wanted {
-        return not_yet(format!("{variable} is {value}, which the tail cannot read yet; SET GLOBAL {variable} = {}", if wanted.is_empty() { "''" } else { wanted }));
+        return not_yet(format!(
+            "{variable} is {value}, which the tail cannot read yet; SET GLOBAL {variable} = {}",
+            if wanted.is_empty() { "''" } else { wanted }
+        ));
     }
     Ok(())
 }
@@ -119,7 +132,9 @@ async fn check_table(link: &mut Link, table: &TableName) -> Result<TableName, Er
         other => return not_yet(format!("'{table}' is a {other}, which cannot be migrated")),
     }
     if !engine.eq_ignore_ascii_case("InnoDB") {
-        return not_yet(format!("'{table}' is stored in {engine}; only InnoDB tables can be migrated. The server's own ALTER TABLE {table} ENGINE=InnoDB converts it"));
+        return not_yet(format!(
+            "'{table}' is stored in {engine}; only InnoDB tables can be migrated. The server's own ALTER TABLE {table} ENGINE=InnoDB converts it"
+        ));
     }
     Ok(TableName::new(schema.clone(), name.clone()))
 }
@@ -127,10 +142,14 @@ async fn check_table(link: &mut Link, table: &TableName) -> Result<TableName, Er
 async fn check_neighbours(link: &mut Link, facts: &Facts, table: &TableName) -> Result<(), Error> {
     let (schema, name) = (literal(&table.schema), literal(&table.table));
     let trigger = link
-        .cell(&format!("SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = {schema} AND EVENT_OBJECT_TABLE = {name}"))
+        .cell(&format!(
+            "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = {schema} AND EVENT_OBJECT_TABLE = {name}"
+        ))
         .await?;
     if let Some(trigger) = trigger {
-        return not_yet(format!("{table} has the trigger {trigger}; tables with triggers cannot be migrated yet. Drop it, migrate, create it again"));
+        return not_yet(format!(
+            "{table} has the trigger {trigger}; tables with triggers cannot be migrated yet. Drop it, migrate, create it again"
+        ));
     }
     let child = link
         .texts(&format!(

@@ -57,16 +57,17 @@ impl Board {
             started_at: stored.started_at.clone(),
             finished_at: stored.finished_at.clone(),
         };
-        let wishes = Wishes {
-            is_paused: stored.is_paused,
-            is_postponed: stored.options.postpone,
-            is_cancelled: stored.is_cancelled,
-            resumed: 0,
-        };
+        let wishes =
+            Wishes { is_paused: stored.is_paused, is_postponed: stored.options.postpone, is_cancelled: stored.is_cancelled, resumed: 0 };
         if !stored.phase.is_final() {
             metrics.phase(stored.id, None, stored.phase.name());
         }
-        Self { status: Mutex::new(status), wishes: watch::channel(wishes).0, metrics, rate: Mutex::new((Instant::now(), stored.rows_copied)) }
+        Self {
+            status: Mutex::new(status),
+            wishes: watch::channel(wishes).0,
+            metrics,
+            rate: Mutex::new((Instant::now(), stored.rows_copied)),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Status> {

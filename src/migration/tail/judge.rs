@@ -27,7 +27,11 @@ pub(super) fn query(source: &Source, text: &[u8], schema: &str) -> Result<bool, 
             )));
         }
         if source.is_shadow(target.schema.as_bytes(), target.table.as_bytes()) {
-            return Err(Error::Changed(format!("somebody changed the shadow table of {} ({}); start the migration again", source.table(), crate::sql::digest::digest(text))));
+            return Err(Error::Changed(format!(
+                "somebody changed the shadow table of {} ({}); start the migration again",
+                source.table(),
+                crate::sql::digest::digest(text)
+            )));
         }
     }
     if first.is_any(&["INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "CALL"]) && source.is_named_in(text) {

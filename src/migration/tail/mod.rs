@@ -71,7 +71,13 @@ impl Tail {
     ///
     /// # Errors
     /// As the server says; 1236 where it no longer has that part of the log.
-    pub async fn open(server: &Server, facts: &Facts, source: Source, pending: Arc<Pending<Key>>, start: &Position) -> Result<(Self, watch::Receiver<Reached>), Error> {
+    pub async fn open(
+        server: &Server,
+        facts: &Facts,
+        source: Source,
+        pending: Arc<Pending<Key>>,
+        start: &Position,
+    ) -> Result<(Self, watch::Receiver<Reached>), Error> {
         let mut link: Link = server.connect().await?;
         link.run("SET @master_heartbeat_period = 1000000000, @source_heartbeat_period = 1000000000").await?;
         if facts.is_mariadb {
@@ -82,16 +88,8 @@ impl Tail {
         let request = BinlogStreamRequest::new(server_id).with_filename(start.file.as_bytes()).with_pos(start.offset);
         let stream = link.into_conn().get_binlog_stream(request).await.map_err(upstream::Error::from)?;
         let (sender, receiver) = watch::channel(Reached { position: start.clone(), boundary: start.clone() });
-        let tail = Self {
-            stream,
-            source,
-            pending,
-            sender,
-            position: start.clone(),
-            boundary: start.clone(),
-            table_id: None,
-            payload_end: None,
-        };
+        let tail =
+            Self { stream, source, pending, sender, position: start.clone(), boundary: start.clone(), table_id: None, payload_end: None };
         Ok((tail, receiver))
     }
 
@@ -143,7 +141,9 @@ impl Tail {
             kind if RowsKind::of_event(kind).is_some() => self.rows(kind, event)?,
             kind::HEARTBEAT | kind::HEARTBEAT_V2 => {}
             kind if kind > kind::MARIADB_START_ENCRYPTION => {
-                return Err(Error::Changed("the server writes compressed events to its binary log; SET GLOBAL log_bin_compress = OFF and start again".into()));
+                return Err(Error::Changed(
+                    "the server writes compressed events to its binary log; SET GLOBAL log_bin_compress = OFF and start again".into(),
+                ));
             }
             kind if kind > kind::GTID_TAGGED && kind < 160 && header.flags_raw() & 0x80 == 0 => {
                 return Err(Error::Changed(format!("the binary log holds an event of the unknown kind {kind} at {}", self.position)));
@@ -176,7 +176,8 @@ impl Tail {
     }
 
     fn rotate(&mut self, event: &Event) -> Result<(), Error> {
-        let rotate = event.read_event::<RotateEvent<'_>>().map_err(|error| upstream::Error::Unexpected(format!("a rotate event: {error}")))?;
+        let rotate =
+            event.read_event::<RotateEvent<'_>>().map_err(|error| upstream::Error::Unexpected(format!("a rotate event: {error}")))?;
         // MariaDB's first rotate event carries its checksum behind the name: a name ends with its number.
         let name = String::from_utf8_lossy(rotate.name_raw()).into_owned();
         let digits_from = name.rfind('.').map_or(0, |at| at + 1);
@@ -223,7 +224,13 @@ impl Tail {
                 }
                 (RowsKind::Write, _, Some(after)) => self.pending.note(after, Op::Upsert, &self.boundary),
                 (RowsKind::Delete, Some(before), _) => self.pending.note(before, Op::Delete, &self.boundary),
-                _ => return Err(Error::Changed(format!("a row of {} in the binary log near {} has no key", self.source.table(), self.position))),
+                _ => {
+                    return Err(Error::Changed(format!(
+                        "a row of {} in the binary log near {} has no key",
+                        self.source.table(),
+                        self.position
+                    )));
+                }
             }
         }
         Ok(())

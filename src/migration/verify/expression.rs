@@ -18,7 +18,8 @@ fn value(column: &Column, prefix: &str) -> String {
         "json" => format!("CAST({name} AS CHAR)"),
         "bit" => format!("({name} + 0)"),
         "float" => format!("({name} + 0.0e0)"),
-        "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon" | "geometrycollection" | "geomcollection" | "vector" => {
+        "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon" | "geometrycollection"
+        | "geomcollection" | "vector" => {
             format!("HEX({name})")
         }
         _ => name,

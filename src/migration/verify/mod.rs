@@ -107,7 +107,8 @@ impl Comparison {
         let literals = self.job.keys.range(range);
         let sum = |row: &str| format!("COUNT(*), COALESCE(BIT_XOR({row}), 0), COALESCE(SUM({row}), 0)");
         let shadow_sql = self.job.statements.of_shadow(&sum(&self.shadow_checksum), &literals);
-        let (source, shadow) = tokio::join!(self.source_sum(&mut links.source, &links.scratch, range, &sum), links.shadow.texts(&shadow_sql));
+        let (source, shadow) =
+            tokio::join!(self.source_sum(&mut links.source, &links.scratch, range, &sum), links.shadow.texts(&shadow_sql));
         if source? == shadow? { Ok(()) } else { self.key_by_key(links, range).await }
     }
 
