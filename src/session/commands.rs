@@ -134,7 +134,8 @@ impl Exchange {
             _ => None,
         };
         let note = note(code, text);
-        if generation != 0 {
+        // A gate may go while the command waits at it: its ticket still says when.
+        if generation != 0 || self.desk.is_holding() {
             let asked = Asked {
                 code,
                 payload,

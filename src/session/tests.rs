@@ -195,6 +195,20 @@ async fn held_statements_run_once_after_release_and_others_are_not_held() {
 }
 
 #[tokio::test]
+async fn a_gate_that_goes_with_its_hold_lets_the_statement_through_once() {
+    let house = House::new().await;
+    let installed = house.gate();
+    let mut client = house.client().await;
+    let held = installed.gate.hold(soon()).unwrap().drained(Duration::from_secs(5)).await.unwrap();
+    client.send("DELETE FROM orders").await;
+    until(|| installed.gate.snapshot().waiting == 1).await;
+    drop((held, installed));
+    assert_eq!(client.answer().await, 0);
+    assert_eq!(house.heard(), ["DELETE FROM orders"]);
+    assert!(house.context.metrics.text().unwrap().contains("outcome=\"forwarded\""), "it is not counted as given up");
+}
+
+#[tokio::test]
 async fn a_held_statement_whose_client_has_gone_is_never_forwarded() {
     let house = House::new().await;
     let installed = house.gate();
