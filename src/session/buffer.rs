@@ -96,14 +96,17 @@ impl Buffer {
         while self.make_room(limit) {
             let room = self.data.capacity() - self.data.len();
             match poll_read_buf(Pin::new(&mut *stream), context, &mut self.data) {
+                // An end or an error behind bytes is told the next time, when they have been judged.
+                Poll::Ready(Ok(0) | Err(_)) if total > 0 => break,
+                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(0)),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(read)) => {
                     total += read;
                     // A small buffer that was filled has more behind it: read on before writing.
                     if read < room || self.data.capacity() >= LARGE {
-                        return Poll::Ready(Ok(if read == 0 { 0 } else { total }));
+                        break;
                     }
                 }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => break,
             }
         }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -73,9 +73,8 @@ impl Channel {
         self.stream.write_all(bytes).await
     }
 
-    /// The first read of a packet whose peer has already closed still finds what it sent.
+    /// What was read beyond the last packet.
     pub(super) fn take_buffer(&mut self) -> BytesMut {
-        let length = self.buffer.remaining();
-        self.buffer.split_to(length)
+        std::mem::take(&mut self.buffer)
     }
 }

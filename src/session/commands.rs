@@ -133,8 +133,9 @@ impl Exchange {
             command::QUERY => command::sql_text(payload, has_attributes),
             _ => None,
         };
-        let note = note(code, payload, text);
-        if generation != 0 {
+        let note = note(code, text);
+        // A gate may go while the command waits at it: its ticket still says when.
+        if generation != 0 || self.desk.is_holding() {
             let asked = Asked {
                 code,
                 payload,
@@ -146,7 +147,7 @@ impl Exchange {
             };
             match self.desk.decide(task, &self.context, &self.record, &self.transaction, &mut self.prepared, &asked) {
                 Poll::Pending => {
-                    self.wanted = HEADER + body.len().min(TEXT_READ_MAX);
+                    self.wanted = HEADER + needed;
                     return Step::Waits;
                 }
                 Poll::Ready(Decision::Forward) => {}
@@ -245,16 +246,12 @@ fn needed(code: u8, length: usize, is_watched: bool) -> usize {
 }
 
 /// What a command does for its session's transaction and state.
-fn note(code: u8, payload: &[u8], text: Option<&[u8]>) -> Note {
+fn note(code: u8, text: Option<&[u8]>) -> Note {
     let plain = |work| Note { work, effect: None };
     match code {
         command::QUERY => text.map_or(plain(Work::Statement), notes::read),
         command::STMT_EXECUTE | command::STMT_BULK_EXECUTE => plain(Work::Statement),
-        // A table's definition alone makes no snapshot.
-        command::STMT_PREPARE | command::FIELD_LIST => plain(Work::Nothing),
-        _ => {
-            let _ = payload;
-            plain(Work::Nothing)
-        }
+        // Among them COM_STMT_PREPARE: a table's definition alone makes no snapshot.
+        _ => plain(Work::Nothing),
     }
 }

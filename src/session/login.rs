@@ -51,6 +51,7 @@ pub(super) struct AdminDoor {
     pub(super) already_read: BytesMut,
     pub(super) capabilities: u64,
     pub(super) connection_id: u64,
+    pub(super) schema: Option<String>,
 }
 
 /// How a login ended.
@@ -232,8 +233,9 @@ impl Greeted<'_> {
                 self.context.metrics.login(LoginResult::admin);
                 let already_read = self.client.take_buffer();
                 let capabilities = response.capabilities & self.offered;
-                let stream = self.client.stream;
-                Outcome::Admin(Box::new(AdminDoor { stream, already_read, capabilities, connection_id: self.connection_id }))
+                let schema = (!response.schema.is_empty()).then(|| String::from_utf8_lossy(&response.schema).into_owned());
+                let (stream, connection_id) = (self.client.stream, self.connection_id);
+                Outcome::Admin(Box::new(AdminDoor { stream, already_read, capabilities, connection_id, schema }))
             }
             Ok(Err(failed)) => {
                 self.fail(failed).await;

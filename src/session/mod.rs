@@ -87,7 +87,8 @@ pub async fn serve(client: TcpStream, context: Arc<Context>) {
     match Box::pin(login::login(client, &context, &entered.record)).await {
         login::Outcome::Over => {}
         login::Outcome::Admin(door) => {
-            let served = admin::serve(door.stream, door.already_read, door.capabilities, door.connection_id, context.admin.clone());
+            let served =
+                admin::serve_in(door.stream, door.already_read, door.capabilities, door.connection_id, door.schema, context.admin.clone());
             if let Err(error) = Box::pin(served).await {
                 tracing::debug!(client = %address, %error, "the admin's connection broke");
             }
@@ -124,3 +125,6 @@ async fn hang_up(mut client: TcpStream) {
     };
     let _ = tokio::time::timeout(LINGER, read_out).await;
 }
+
+#[cfg(test)]
+mod tests;
