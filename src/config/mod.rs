@@ -1,10 +1,20 @@
 //! Settings: the file, its defaults, the overriding variables.
+//!
+//! Owns: the names of all keys, their defaults, and what is a contradiction.
+//! Never: shows a password, in Debug, in serialized form or in an error.
+//! See: `load.rs` for file and variables, `validate.rs` for the rules, docs/configuration.md.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+mod load;
+mod validate;
+
+pub use load::Error;
+
 /// Everything that can be set. Field names are the keys of proxy-config.toml.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where applications and operators connect.
@@ -24,7 +34,7 @@ pub struct Config {
 }
 
 /// `[listen]`
-#[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Listen {
     /// Address and port of the MySQL protocol.
@@ -38,7 +48,7 @@ pub struct Listen {
 }
 
 /// `[upstream]`
-#[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+#[derive(Clone, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Upstream {
     /// `host:port` of the MySQL or MariaDB server.
@@ -46,7 +56,10 @@ pub struct Upstream {
     /// The engine's own account on that server.
     pub user: String,
     /// Its password.
+    #[serde(serialize_with = "hidden")]
     pub password: String,
+    /// A file that holds the password instead; empty for none.
+    pub password_file: String,
     /// `off` is the only value yet.
     pub tls: String,
     /// Milliseconds to wait for a connection to the server.
@@ -54,17 +67,20 @@ pub struct Upstream {
 }
 
 /// `[admin]`
-#[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+#[derive(Clone, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admin {
     /// The user name that reaches the admin commands instead of the server.
     pub user: String,
     /// Its password; must not be empty.
+    #[serde(serialize_with = "hidden")]
     pub password: String,
+    /// A file that holds the password instead; empty for none.
+    pub password_file: String,
 }
 
 /// `[http]`
-#[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
     /// Address and port of /metrics, /live and /ready.
@@ -72,7 +88,7 @@ pub struct Http {
 }
 
 /// `[cutover]`
-#[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cutover {
     /// Longest time in milliseconds that any statement may be held.
@@ -84,7 +100,7 @@ pub struct Cutover {
 }
 
 /// `[copy]`
-#[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Copy {
     /// Chunks copied at once; 0 lets the engine choose by server.
@@ -94,7 +110,7 @@ pub struct Copy {
 }
 
 /// `[log]`
-#[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
     /// `text` or `json`.
@@ -115,6 +131,7 @@ impl Default for Upstream {
             address: "127.0.0.1:3306".into(),
             user: "tidegate".into(),
             password: String::new(),
+            password_file: String::new(),
             tls: "off".into(),
             connect_timeout_ms: 3000,
         }
@@ -123,7 +140,7 @@ impl Default for Upstream {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { user: "tidegate_admin".into(), password: String::new() }
+        Self { user: "tidegate_admin".into(), password: String::new(), password_file: String::new() }
     }
 }
 
@@ -151,17 +168,66 @@ impl Default for Log {
     }
 }
 
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            listen: Listen::default(),
-            upstream: Upstream::default(),
-            admin: Admin::default(),
-            http: Http::default(),
-            cutover: Cutover::default(),
-            copy: Copy::default(),
-            log: Log::default(),
+/// What is written in a password's place.
+pub(crate) const HIDDEN: &str = "(hidden)";
+
+fn hidden<S: serde::Serializer>(password: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(mask(password))
+}
+
+fn mask(password: &str) -> &'static str {
+    if password.is_empty() { "" } else { HIDDEN }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Upstream")
+            .field("address", &self.address)
+            .field("user", &self.user)
+            .field("password", &mask(&self.password))
+            .field("password_file", &self.password_file)
+            .field("tls", &self.tls)
+            .field("connect_timeout_ms", &self.connect_timeout_ms)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Admin")
+            .field("user", &self.user)
+            .field("password", &mask(&self.password))
+            .field("password_file", &self.password_file)
+            .finish()
+    }
+}
+
+impl Config {
+    /// Every key as (section, key, value) in order, passwords hidden.
+    pub fn entries(&self) -> Vec<(String, String, toml::Value)> {
+        let Ok(table) = toml::Table::try_from(self) else { return Vec::new() };
+        let mut entries = Vec::new();
+        for (section, keys) in table {
+            if let toml::Value::Table(keys) = keys {
+                entries.extend(keys.into_iter().map(|(key, value)| (section.clone(), key, value)));
+            }
         }
+        entries
+    }
+}
+
+impl Upstream {
+    /// Host and port of [`Upstream::address`]; brackets around an IPv6 address are taken off. `None` where it has no port.
+    pub fn host_port(&self) -> Option<(String, u16)> {
+        let (host, port) = self.address.rsplit_once(':')?;
+        let port = port.parse().ok().filter(|port| *port != 0)?;
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host = match bare {
+            Some(host) => host,
+            None if host.contains(':') => return None,
+            None => host,
+        };
+        (!host.is_empty()).then(|| (host.to_owned(), port))
     }
 }
 
@@ -176,3 +242,6 @@ impl Cutover {
         Duration::from_millis(self.drain_budget_ms)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::census::Record;
+use crate::census::{Census, Record};
 use crate::ids::{MigrationId, SessionId, TableName};
 use crate::metrics::{Kind, Metrics};
 
@@ -120,14 +120,16 @@ pub struct Gate {
     numbers: AtomicU64,
     swapped_at_us: AtomicU64,
     metrics: Metrics,
+    census: Arc<Census>,
     log_held_over: Duration,
 }
 
 impl Gate {
-    fn new(migration: MigrationId, table: TableName, metrics: Metrics, log_held_over: Duration) -> Self {
+    fn new(migration: MigrationId, table: TableName, metrics: Metrics, census: Arc<Census>, log_held_over: Duration) -> Self {
         Self {
             migration,
             table,
+            census,
             inner: Mutex::new(Inner {
                 state: State::Open,
                 hold: None,
@@ -208,6 +210,14 @@ impl Gate {
         let suspect = inner.suspects.values().filter_map(|(record, _)| record.transaction_age()).max().unwrap_or_default();
         let users = inner.users.values().filter_map(|record| record.transaction_age()).max().unwrap_or_default();
         (inner.inside.len() + inner.suspects.len(), oldest.max(suspect).max(users))
+    }
+
+    /// Whether a transaction that began before a moment of the census' clock is still open, of any session.
+    pub fn has_transaction_older_than(&self, moment_us: u64) -> bool {
+        self.census.list().iter().any(|record| {
+            let began = record.transaction_began_us();
+            began != 0 && began < moment_us
+        })
     }
 
     /// Resolves when somebody has left while the gate is draining.

@@ -96,7 +96,7 @@ impl Gates {
     /// Builds a gate before a table; it goes when the returned value is dropped. `hot_names` are all names by which a
     /// statement can reach the table: its own, views on it, programs and tables that mention it.
     pub fn install(self: &Arc<Self>, migration: MigrationId, table: TableName, hot_names: Vec<String>) -> Installed {
-        let gate = Arc::new(Gate::new(migration, table, self.metrics.clone(), self.log_held_over));
+        let gate = Arc::new(Gate::new(migration, table, self.metrics.clone(), self.census.clone(), self.log_held_over));
         self.lock().push((gate.clone(), hot_names));
         self.publish();
         // Published first, scanned after: a transaction that begins in between is either seen here or judged there.

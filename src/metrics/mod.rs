@@ -1,4 +1,8 @@
 //! The names under which Prometheus finds everything, and the few calls that move them.
+//!
+//! Owns: every metric's name, unit and labels, and what /ready goes by.
+//! Never: labels that grow with traffic (users, statements, addresses).
+//! See: docs/metrics.md, `health.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +12,14 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::ids::MigrationId;
+
+mod health;
+
+pub use health::{Health, NotReady};
 
 /// Whether a held statement reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -98,6 +107,8 @@ pub struct Metrics {
     pub commands: Counter,
     /// Statements waiting at a gate now.
     pub held_now: Gauge,
+    /// 1 while the server answers the proxy's own probe, else 0.
+    pub upstream_up: Gauge,
     /// Transactions answered with 1412 because their snapshot was older than a swap.
     pub fenced: Counter,
     held_seconds: Family<HeldLabels, Histogram, fn() -> Histogram>,
@@ -127,6 +138,7 @@ impl Metrics {
             sessions: Gauge::default(),
             commands: Counter::default(),
             held_now: Gauge::default(),
+            upstream_up: Gauge::default(),
             fenced: Counter::default(),
             held_seconds,
             stall_seconds,
@@ -137,6 +149,8 @@ impl Metrics {
             lag_seconds: Family::default(),
             pending_keys: Family::default(),
         };
+        registry.register("build", "What is running", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
+        registry.register("upstream_up", "1 while the server answers the proxy's own probe", metrics.upstream_up.clone());
         registry.register("sessions", "Sessions open now", metrics.sessions.clone());
         registry.register("commands", "Commands forwarded to the server", metrics.commands.clone());
         registry.register("held_statements", "Statements waiting at a gate now", metrics.held_now.clone());
@@ -209,5 +223,60 @@ impl Metrics {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text_of_everything() -> String {
+        let metrics = Metrics::new();
+        metrics.held(MigrationId(1), Kind::write, Outcome::forwarded, Duration::from_millis(3));
+        metrics.stall("total", Duration::from_millis(3));
+        metrics.attempt("committed");
+        metrics.login(LoginResult::ok);
+        metrics.rows_copied(MigrationId(1), 1000);
+        metrics.phase(MigrationId(1), None, "copying");
+        metrics.backlog(MigrationId(1), Duration::from_millis(3), 5);
+        metrics.sessions.inc();
+        metrics.text().expect("text")
+    }
+
+    #[test]
+    fn the_names_that_dashboards_rely_on_are_there() {
+        let text = text_of_everything();
+        for line in [
+            "tidegate_held_statement_seconds_count{migration_id=\"1\",kind=\"write\",outcome=\"forwarded\"} 1",
+            "tidegate_stall_seconds_count{step=\"total\"} 1",
+            "tidegate_sessions 1",
+            "tidegate_migration_rows_copied_total{migration_id=\"1\"} 1000",
+            "tidegate_migration_phase{migration_id=\"1\",phase=\"copying\"} 1",
+            "tidegate_build_info{version=\"0.1.0\"} 1",
+            "tidegate_upstream_up 0",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|own| own == line), "{line} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_phase_that_was_left_is_gone() {
+        let metrics = Metrics::new();
+        metrics.phase(MigrationId(1), None, "copying");
+        metrics.phase(MigrationId(1), Some("copying"), "ready");
+        let text = metrics.text().expect("text");
+        assert!(!text.contains("phase=\"copying\"") && text.contains("phase=\"ready\""), "{text}");
+    }
+
+    #[test]
+    fn every_metric_is_in_the_documentation() {
+        let page = include_str!("../../docs/metrics.md");
+        let text = text_of_everything();
+        let names: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        assert!(names.len() > 10);
+        for name in names {
+            assert!(page.contains(name), "{name} is missing in docs/metrics.md");
+        }
     }
 }

@@ -4,9 +4,31 @@ use std::time::Duration;
 
 use crate::ids::{MigrationId, TableName};
 
+mod apply;
+mod checkpoint;
+mod copy;
+mod cutover;
+mod describe;
+mod error;
+mod finish;
+mod job;
+mod keys;
+mod oracle;
 pub mod phase;
+mod policy;
+mod preflight;
+mod prepare;
+mod progress;
+mod run;
+mod runner;
+mod service;
+mod shadow;
+mod statements;
+mod tail;
+mod verify;
 
 pub use phase::Phase;
+pub use service::Service;
 
 /// What an operator asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,36 +142,4 @@ pub struct Refusal {
     pub sqlstate: [u8; 5],
     /// One sentence with the remedy.
     pub message: String,
-}
-
-/// The engine's handle for the admin commands; cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Service {}
-
-impl Service {
-    /// Checks the wish, stores it and starts it.
-    ///
-    /// # Errors
-    /// [`Refusal`] where a check fails or the server cannot be reached; nothing was created then.
-    pub async fn start(&self, _request: Request) -> Result<MigrationId, Refusal> {
-        Err(Refusal { code: 1235, sqlstate: *b"42000", message: "not built".into() })
-    }
-
-    /// All migrations that this proxy knows of, by number; from memory, so that it works while the server is down.
-    pub fn list(&self) -> Vec<Status> {
-        Vec::new()
-    }
-
-    /// One migration.
-    pub fn status(&self, id: MigrationId) -> Option<Status> {
-        self.list().into_iter().find(|status| status.id == id)
-    }
-
-    /// Tells one migration something.
-    ///
-    /// # Errors
-    /// [`Refusal`] where there is no such migration or its phase does not take the command.
-    pub async fn command(&self, _id: MigrationId, _command: Command) -> Result<(), Refusal> {
-        Ok(())
-    }
 }

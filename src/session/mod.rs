@@ -1,1 +1,126 @@
-//! The life of one client.
+//! The life of one client: login, then commands one way and replies the other, until either side goes.
+//!
+//! Owns: both sockets of a session, and everything that is known of its state.
+//! Never: names the migration; both meet in the gate and in the census.
+//! Invariants: I-P1 (bytes pass unchanged), I-P2 (bounded memory), I-P3 (hostile bytes end one session), I-P4 (errors pass
+//! verbatim), I-G1 (a held statement is forwarded once or never), I-G3 (one atomic load without a migration).
+//! See: `login.rs`, then `exchange.rs` for the pump, `commands.rs` and `replies.rs` for its two directions,
+//! `intercept.rs` for the gate.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin;
+use crate::census::Census;
+use crate::client_error::ClientError;
+use crate::config::Config;
+use crate::gate::Gates;
+use crate::metrics::{LoginResult, Metrics};
+use crate::net;
+use crate::wire::answer;
+
+mod buffer;
+mod channel;
+mod commands;
+mod exchange;
+mod farewell;
+mod intercept;
+mod login;
+mod notes;
+mod prepared;
+mod replies;
+mod transaction;
+
+/// How long a client may take to read the last bytes that it is owed.
+const LAST_BYTES: Duration = Duration::from_secs(5);
+/// How long a client that was told goodbye may take to close.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What every session works with.
+#[derive(Debug)]
+pub struct Context {
+    /// The settings.
+    pub config: Arc<Config>,
+    /// The gates.
+    pub gates: Arc<Gates>,
+    /// Where the session is entered.
+    pub census: Arc<Census>,
+    /// Where it is counted.
+    pub metrics: Metrics,
+    /// Cancelled when the proxy shuts down: sessions end where no transaction is open.
+    pub shutdown: CancellationToken,
+    /// What the admin's connections work with.
+    pub admin: Arc<admin::Context>,
+}
+
+/// Counts a session while it lives.
+struct Counted<'a>(&'a Metrics);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.sessions.dec();
+    }
+}
+
+/// Carries one client from its first byte to its last.
+///
+/// # Cancel safety
+/// Dropping it closes both connections; a held statement is given up.
+pub async fn serve(client: TcpStream, context: Arc<Context>) {
+    let Ok(address) = client.peer_addr() else { return };
+    if net::tune(&client).is_err() {
+        return;
+    }
+    let entered = context.census.enter(address.to_string());
+    context.metrics.sessions.inc();
+    let _counted = Counted(&context.metrics);
+    if context.census.count() > context.config.listen.max_connections {
+        context.metrics.login(LoginResult::refused);
+        tracing::warn!(client = %address, limit = context.config.listen.max_connections, "too many connections; this one was refused");
+        refuse(client, 0, &ClientError::TooManyConnections, false).await;
+        return;
+    }
+    match Box::pin(login::login(client, &context, &entered.record)).await {
+        login::Outcome::Over => {}
+        login::Outcome::Admin(door) => {
+            let served = admin::serve(door.stream, door.already_read, door.capabilities, door.connection_id, context.admin.clone());
+            if let Err(error) = Box::pin(served).await {
+                tracing::debug!(client = %address, %error, "the admin's connection broke");
+            }
+        }
+        login::Outcome::Through(established) => {
+            let record = entered.record.clone();
+            Box::pin(exchange::carry(*established, context.clone(), record)).await;
+        }
+    }
+    drop(entered);
+    for gate in &context.gates.watch().gates {
+        gate.nudge();
+    }
+}
+
+/// Sends one of the proxy's own errors and closes.
+async fn refuse(mut client: TcpStream, sequence: u8, error: &ClientError, is_negotiated: bool) {
+    let entry = error.entry();
+    let mut out = Vec::new();
+    answer::push_error(&mut out, sequence, entry.code, is_negotiated.then_some(entry.state), &error.message());
+    if matches!(tokio::time::timeout(LAST_BYTES, client.write_all(&out)).await, Ok(Ok(()))) {
+        hang_up(client).await;
+    }
+}
+
+/// Closes a client's connection with a FIN: a reset would eat what was sent last.
+async fn hang_up(mut client: TcpStream) {
+    if client.shutdown().await.is_err() {
+        return;
+    }
+    let read_out = async {
+        let mut rest = [0; 1024];
+        while matches!(client.read(&mut rest).await, Ok(1..)) {}
+    };
+    let _ = tokio::time::timeout(LINGER, read_out).await;
+}

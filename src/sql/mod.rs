@@ -5,3 +5,4 @@ pub mod ddl;
 pub mod digest;
 pub mod matcher;
 pub mod statement;
+pub mod token;

@@ -1,1 +1,340 @@
-//! The engine's own connections to the server.
+//! The engine's own connections to the server: opening them, running SQL on them, ending what runs too long.
+//!
+//! Owns: the account and address of the engine. Never: a client's connection (see `session`).
+//! Everything goes over the text protocol, so that what is logged is what was run.
+
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Opts, OptsBuilder, Row};
+
+mod facts;
+mod position;
+
+pub use facts::Facts;
+pub use position::Position;
+
+use crate::config;
+
+/// Why a statement of the engine did not work.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The server said no.
+    #[error("the server answered error {code} ({sqlstate}): {message}")]
+    Server {
+        /// Its error number.
+        code: u16,
+        /// Five characters.
+        sqlstate: String,
+        /// Its words.
+        message: String,
+    },
+    /// The connection broke, or could not be made.
+    #[error("the connection to the server was lost: {0}")]
+    Lost(String),
+    /// The statement took longer than it may, and was ended.
+    #[error("ended after {0:?}: {1}")]
+    TooLong(Duration, &'static str),
+    /// The server's answer does not have the form expected.
+    #[error("unexpected answer from the server: {0}")]
+    Unexpected(String),
+}
+
+impl Error {
+    /// The server's error number, if it was the server that refused.
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::Server { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// A deadlock victim or a lock wait that timed out: the same statement may work next time.
+    pub fn is_lock_conflict(&self) -> bool {
+        matches!(self.code(), Some(1205 | 1213 | 3572))
+    }
+
+    /// The server is going away or has no place, or the connection is gone: another connection may work.
+    pub fn is_lost(&self) -> bool {
+        match self {
+            Self::Lost(_) => true,
+            Self::Server { code, .. } => matches!(code, 1040 | 1053 | 1077 | 1079 | 1129 | 1158..=1161 | 1203 | 1226 | 1927 | 3169 | 4031),
+            Self::TooLong(..) | Self::Unexpected(_) => false,
+        }
+    }
+}
+
+impl From<mysql_async::Error> for Error {
+    fn from(error: mysql_async::Error) -> Self {
+        match error {
+            mysql_async::Error::Server(server) => Self::Server { code: server.code, sqlstate: server.state, message: server.message },
+            other => Self::Lost(other.to_string()),
+        }
+    }
+}
+
+/// How the engine reaches the server; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Server {
+    opts: Opts,
+    address: String,
+    connect_timeout: Duration,
+}
+
+impl Server {
+    /// The server and account of the configuration.
+    pub fn new(upstream: &config::Upstream) -> Self {
+        let (host, port) = upstream.address.rsplit_once(':').unwrap_or((&upstream.address, "3306"));
+        let opts = OptsBuilder::default()
+            .ip_or_hostname(host.trim_matches(['[', ']']))
+            .tcp_port(port.parse().unwrap_or(3306))
+            .user(Some(&upstream.user))
+            .pass(Some(&upstream.password))
+            .prefer_socket(false)
+            .tcp_nodelay(true)
+            .stmt_cache_size(0)
+            // Set, so that the driver does not ask the server for them on every connection.
+            .max_allowed_packet(Some(64 << 20))
+            .wait_timeout(Some(28_800));
+        Self { opts: opts.into(), address: upstream.address.clone(), connect_timeout: Duration::from_millis(upstream.connect_timeout_ms) }
+    }
+
+    /// `host:port`, for messages.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Opens a connection with the server's own session defaults.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] where the server does not answer in time, [`Error::Server`] where it refuses the account.
+    pub async fn connect(&self) -> Result<Link, Error> {
+        let conn = match tokio::time::timeout(self.connect_timeout, Conn::new(self.opts.clone())).await {
+            Ok(conn) => conn?,
+            Err(_) => return Err(Error::Lost(format!("{} did not answer within {:?}", self.address, self.connect_timeout))),
+        };
+        Ok(Link { conn })
+    }
+
+    /// Opens a connection for the engine's own work: READ COMMITTED (F7), no foreign key checks (I-E3), zero kept in
+    /// AUTO_INCREMENT columns, UTC left to the server's default so that conversions equal those of its own ALTER.
+    ///
+    /// # Errors
+    /// As [`Server::connect`].
+    pub async fn connect_engine(&self) -> Result<Link, Error> {
+        let mut link = self.connect().await?;
+        link.run("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+        link.run(
+            "SET SESSION foreign_key_checks = 0, unique_checks = 1, \
+             sql_mode = CONCAT(REPLACE(REPLACE(@@sql_mode, 'ANSI_QUOTES', ''), 'NO_BACKSLASH_ESCAPES', ''), ',NO_AUTO_VALUE_ON_ZERO'), \
+             innodb_lock_wait_timeout = 2, lock_wait_timeout = 5, sql_quote_show_create = 1, wait_timeout = 86400, net_write_timeout = 600",
+        )
+        .await?;
+        Ok(link)
+    }
+}
+
+/// One connection of the engine.
+#[derive(Debug)]
+pub struct Link {
+    conn: Conn,
+}
+
+/// What a statement that gives no rows did.
+#[derive(Clone, Debug, Default)]
+pub struct Done {
+    /// Rows changed.
+    pub affected: u64,
+    /// AUTO_INCREMENT value given.
+    pub insert_id: u64,
+    /// "Records: 3  Duplicates: 0  Warnings: 0".
+    pub info: String,
+    /// Number of warnings.
+    pub warnings: u16,
+}
+
+impl Done {
+    /// A number out of [`Done::info`], such as `Duplicates`.
+    pub fn info_number(&self, name: &str) -> Option<u64> {
+        let rest = self.info.split(name).nth(1)?.trim_start_matches(':').trim_start();
+        rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    }
+}
+
+impl Link {
+    /// The server's connection id.
+    pub fn id(&self) -> u32 {
+        self.conn.id()
+    }
+
+    /// Runs a statement and drops its rows.
+    ///
+    /// # Errors
+    /// As the server or the network says.
+    ///
+    /// # Cancel safety
+    /// Not safe: a dropped future leaves the statement running on the server; see [`Link::run_within`].
+    pub async fn run(&mut self, sql: &str) -> Result<(), Error> {
+        Ok(self.conn.query_drop(sql).await?)
+    }
+
+    /// Runs a statement that changes rows.
+    ///
+    /// # Errors
+    /// As the server or the network says.
+    pub async fn change(&mut self, sql: &str) -> Result<Done, Error> {
+        self.conn.query_drop(sql).await?;
+        Ok(Done {
+            affected: self.conn.affected_rows(),
+            insert_id: self.conn.last_insert_id().unwrap_or(0),
+            info: self.conn.info().into_owned(),
+            warnings: self.conn.get_warnings(),
+        })
+    }
+
+    /// Runs a query and gives its rows as texts; NULL is `None`.
+    ///
+    /// # Errors
+    /// As the server or the network says.
+    pub async fn rows(&mut self, sql: &str) -> Result<Vec<Vec<Option<Vec<u8>>>>, Error> {
+        let rows: Vec<Row> = self.conn.query(sql).await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| {
+                Row::unwrap(row)
+                    .into_iter()
+                    .map(|value| match value {
+                        mysql_async::Value::NULL => None,
+                        mysql_async::Value::Bytes(bytes) => Some(bytes),
+                        mysql_async::Value::Int(number) => Some(number.to_string().into_bytes()),
+                        mysql_async::Value::UInt(number) => Some(number.to_string().into_bytes()),
+                        other => Some(other.as_sql(true).into_bytes()),
+                    })
+                    .collect()
+            })
+            .collect())
+    }
+
+    /// As [`Link::rows`], as UTF-8 with NULL as the empty text.
+    ///
+    /// # Errors
+    /// As the server or the network says.
+    pub async fn texts(&mut self, sql: &str) -> Result<Vec<Vec<String>>, Error> {
+        let rows = self.rows(sql).await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| {
+                row.into_iter().map(|cell| cell.map_or_else(String::new, |bytes| String::from_utf8_lossy(&bytes).into_owned())).collect()
+            })
+            .collect())
+    }
+
+    /// The first cell of the first row; `None` where there is no row or it is NULL.
+    ///
+    /// # Errors
+    /// As the server or the network says.
+    pub async fn cell(&mut self, sql: &str) -> Result<Option<String>, Error> {
+        let rows = self.rows(sql).await?;
+        let first = rows.into_iter().next().and_then(|row| row.into_iter().next()).flatten();
+        Ok(first.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// Runs a statement that may wait for a lock; ends it with KILL QUERY from `watchdog` when `limit` is over (F11: the
+    /// server's own timeout is in whole seconds).
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] where it was ended; a statement that made it just before the KILL counts as done.
+    pub async fn run_within(&mut self, sql: &str, limit: Duration, watchdog: &mut Link, what: &'static str) -> Result<(), Error> {
+        let id = self.id();
+        let mut statement = std::pin::pin!(self.conn.query_drop(sql));
+        if let Ok(result) = tokio::time::timeout(limit, &mut statement).await {
+            return Ok(result?);
+        }
+        watchdog.kill_query(id).await?;
+        match tokio::time::timeout(Duration::from_secs(5), statement).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(mysql_async::Error::Server(server))) if matches!(server.code, 1317 | 1205 | 3024) => Err(Error::TooLong(limit, what)),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(Error::Lost(format!("the server does not end {what}, not even after KILL QUERY {id}"))),
+        }
+    }
+
+    /// Ends the statement that another connection runs. That it runs none is no error.
+    ///
+    /// # Errors
+    /// As the server or the network says.
+    pub async fn kill_query(&mut self, id: u32) -> Result<(), Error> {
+        match self.run(&format!("KILL QUERY {id}")).await {
+            Err(Error::Server { code: 1094, .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Ends another connection. That it is gone already is no error.
+    ///
+    /// # Errors
+    /// As the server or the network says.
+    pub async fn kill(&mut self, id: u32) -> Result<(), Error> {
+        match self.run(&format!("KILL {id}")).await {
+            Err(Error::Server { code: 1094, .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// The end of the server's binary log.
+    ///
+    /// # Errors
+    /// [`Error::Unexpected`] where binary logging is off.
+    pub async fn position(&mut self, facts: &Facts) -> Result<Position, Error> {
+        let rows = self.texts(facts.position_statement()).await?;
+        let row = rows.first().ok_or_else(|| Error::Unexpected("the server writes no binary log".into()))?;
+        match row.as_slice() {
+            [file, position, ..] => Position::new(file, position.parse().unwrap_or(0))
+                .ok_or_else(|| Error::Unexpected(format!("binary log position {file}:{position}"))),
+            _ => Err(Error::Unexpected("a binary log status without columns".into())),
+        }
+    }
+
+    /// Gives the driver's connection away, to become a binary log stream.
+    pub fn into_conn(self) -> Conn {
+        self.conn
+    }
+
+    /// Closes the connection in an orderly way.
+    pub async fn close(self) {
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.conn.disconnect()).await;
+    }
+}
+
+/// A text as an SQL literal that does not depend on sql_mode or connection charset.
+pub fn literal(text: &str) -> String {
+    if text.is_empty() {
+        return "''".into();
+    }
+    let mut literal = String::with_capacity(text.len() * 2 + 12);
+    literal.push_str("_utf8mb4 X'");
+    for byte in text.bytes() {
+        let _ = std::fmt::Write::write_fmt(&mut literal, format_args!("{byte:02X}"));
+    }
+    literal.push('\'');
+    literal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_out_of_the_info_line() {
+        let done = Done { info: "Records: 120  Duplicates: 3  Warnings: 0".into(), ..Done::default() };
+        assert_eq!(done.info_number("Records"), Some(120));
+        assert_eq!(done.info_number("Duplicates"), Some(3));
+        assert_eq!(done.info_number("Nothing"), None);
+    }
+
+    #[test]
+    fn literals_carry_their_charset() {
+        assert_eq!(literal("a'\\"), "_utf8mb4 X'61275C'");
+        assert_eq!(literal(""), "''");
+    }
+}

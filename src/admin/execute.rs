@@ -1,0 +1,79 @@
+//! From a statement's text to its answer.
+
+use std::sync::Arc;
+
+use super::answer::{Answer, Column, Failure, Kind, Rows};
+use super::grammar::{self, Migrate, Statement};
+use super::{Context, client, commands};
+use crate::ids::TableName;
+use crate::migration::Request;
+
+/// What an admin session remembers from statement to statement.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// The rest of the proxy.
+    pub(super) context: Arc<Context>,
+    /// What SELECT CONNECTION_ID() says.
+    pub(super) connection_id: u64,
+    /// USE.
+    pub(super) schema: Option<String>,
+}
+
+impl Session {
+    /// Executes one statement.
+    ///
+    /// # Errors
+    /// What the client is told instead of an answer.
+    ///
+    /// # Cancel safety
+    /// A migration that has been asked for may start all the same.
+    pub(super) async fn execute(&mut self, text: &str) -> Result<Answer, Failure> {
+        let rows = match grammar::parse(text)? {
+            Statement::Migrate(migrate) => {
+                let request = self.request(migrate)?;
+                let id = self.context.service.start(request).await?;
+                commands::migrations::started(id)
+            }
+            Statement::Tell(id, command) => {
+                commands::migrations::known(&self.context.service, id)?;
+                self.context.service.command(id, command).await?;
+                return Ok(Answer::Ok);
+            }
+            Statement::Migrations { like } => commands::migrations::list(&self.context.service, like.as_deref()),
+            Statement::Migration(id) => commands::migrations::one(&self.context.service, id)?,
+            Statement::Gates => commands::traffic::gates(&self.context),
+            Statement::Sessions => commands::traffic::sessions(&self.context),
+            Statement::Config => commands::process::config(&self.context),
+            Statement::Status { like } => commands::process::status(&self.context, like.as_deref()),
+            Statement::Version => commands::process::version(&self.context),
+            Statement::Help => commands::process::help(),
+            Statement::Client(statement) => return client::answer(self, statement),
+        };
+        Ok(Answer::Rows(rows))
+    }
+
+    /// The columns that a statement will answer with, for COM_STMT_PREPARE; nothing is changed.
+    ///
+    /// # Errors
+    /// What executing it would say about its text.
+    pub(super) async fn columns(&mut self, text: &str) -> Result<Vec<Column>, Failure> {
+        match grammar::parse(text)? {
+            Statement::Migrate(_) => Ok(vec![Column { name: "migration_id".into(), kind: Kind::Integer }]),
+            Statement::Tell(..) | Statement::Client(client::Statement::Nothing | client::Statement::Use(_)) => Ok(Vec::new()),
+            // What is left only reads.
+            _ => match self.execute(text).await? {
+                Answer::Rows(Rows { columns, .. }) => Ok(columns),
+                Answer::Ok => Ok(Vec::new()),
+            },
+        }
+    }
+
+    fn request(&self, migrate: Migrate) -> Result<Request, Failure> {
+        let Some(schema) = migrate.schema.or_else(|| self.schema.clone()) else {
+            let message =
+                format!("no schema is chosen for table '{}'; write MIGRATE schema.table, or say USE schema before", migrate.table);
+            return Err(Failure::new(1046, b"3D000", message));
+        };
+        Ok(Request { table: TableName::new(schema, migrate.table), specification: migrate.specification, options: migrate.options })
+    }
+}

@@ -1,0 +1,97 @@
+//! What settings may not be, or not together.
+
+use super::{Config, Error};
+
+/// Longest hold that can be asked for, in milliseconds: past this clients' own timeouts end their statements.
+const MAX_HOLD_MS_MAX: u64 = 60_000;
+
+/// Checks ranges and contradictions.
+///
+/// # Errors
+/// [`Error::Value`] for the first key that cannot be used.
+pub(super) fn validate(config: &Config) -> Result<(), Error> {
+    listening(config)?;
+    accounts(config)?;
+    upstream(config)?;
+    times(config)?;
+    log(config)
+}
+
+fn wrong(section: &'static str, key: &'static str, reason: impl Into<String>, remedy: impl Into<String>) -> Error {
+    Error::Value { section, key, reason: reason.into(), remedy: remedy.into() }
+}
+
+fn listening(config: &Config) -> Result<(), Error> {
+    if config.listen.address == config.http.address && config.listen.address.port() != 0 {
+        return Err(wrong("http", "address", "is the same as [listen] address", "give one of them another port"));
+    }
+    if config.listen.max_connections == 0 {
+        return Err(wrong("listen", "max_connections", "0 lets nobody in", "give 1 or more; the default is 10000"));
+    }
+    Ok(())
+}
+
+fn accounts(config: &Config) -> Result<(), Error> {
+    if config.admin.user.is_empty() {
+        return Err(wrong("admin", "user", "is empty", "name the user that shall reach the admin commands"));
+    }
+    if config.upstream.user.is_empty() {
+        return Err(wrong("upstream", "user", "is empty", "name the engine's account on the server"));
+    }
+    if config.admin.user == config.upstream.user {
+        let reason = format!("\"{}\" is [upstream] user as well, and the proxy answers this name itself", config.admin.user);
+        return Err(wrong("admin", "user", reason, "choose a name that no account on the server has"));
+    }
+    if config.admin.password.is_empty() {
+        let remedy = "set it here, in [admin] password_file, or in TIDEGATE_ADMIN_PASSWORD";
+        return Err(wrong("admin", "password", "is empty, so that anybody could migrate tables", remedy));
+    }
+    Ok(())
+}
+
+fn upstream(config: &Config) -> Result<(), Error> {
+    if config.upstream.host_port().is_none() {
+        let reason = format!("\"{}\" is not a host and a port", config.upstream.address);
+        return Err(wrong("upstream", "address", reason, "write host:port such as \"db.internal:3306\" or \"[::1]:3306\""));
+    }
+    if config.upstream.tls != "off" {
+        let reason = format!("\"{}\": TLS to the server is not carried yet", config.upstream.tls);
+        return Err(wrong("upstream", "tls", reason, "write \"off\", or run the proxy beside the server"));
+    }
+    Ok(())
+}
+
+fn times(config: &Config) -> Result<(), Error> {
+    let positive = [
+        ("listen", "login_timeout_s", config.listen.login_timeout_s),
+        ("upstream", "connect_timeout_ms", config.upstream.connect_timeout_ms),
+        ("cutover", "max_hold_ms", config.cutover.max_hold_ms),
+        ("cutover", "drain_budget_ms", config.cutover.drain_budget_ms),
+        ("copy", "chunk_target_ms", config.copy.chunk_target_ms),
+    ];
+    for (section, key, value) in positive {
+        if value == 0 {
+            return Err(wrong(section, key, "must not be 0", "give 1 or more, or leave the key out for its default"));
+        }
+    }
+    if config.cutover.max_hold_ms > MAX_HOLD_MS_MAX {
+        let reason = format!("{} ms would hold clients past their own timeouts", config.cutover.max_hold_ms);
+        return Err(wrong("cutover", "max_hold_ms", reason, format!("give {MAX_HOLD_MS_MAX} or less; the default is 1000")));
+    }
+    if config.cutover.max_hold_ms < config.cutover.drain_budget_ms {
+        let reason = format!("{} ms is less than drain_budget_ms, {} ms", config.cutover.max_hold_ms, config.cutover.drain_budget_ms);
+        return Err(wrong("cutover", "max_hold_ms", reason, "raise it or lower drain_budget_ms: the drain is a part of the hold"));
+    }
+    Ok(())
+}
+
+fn log(config: &Config) -> Result<(), Error> {
+    if !["text", "json"].contains(&config.log.format.as_str()) {
+        return Err(wrong("log", "format", format!("\"{}\" is unknown", config.log.format), "write \"text\" or \"json\""));
+    }
+    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&config.log.level) {
+        let reason = format!("\"{}\" is not a filter ({error})", config.log.level);
+        return Err(wrong("log", "level", reason, "write error, warn, info, debug, trace, or a filter such as \"info,tidegate=debug\""));
+    }
+    Ok(())
+}

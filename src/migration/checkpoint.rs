@@ -1,0 +1,347 @@
+//! All state of all migrations, in the server, in schema `tidegate`.
+//!
+//! Owns: the table `tidegate.migrations`. Invariant: I-E6 (the stored position is never ahead of what is applied: the
+//! caller hands in [`super::apply::pending::Pending::safe_position`]).
+
+use crate::ids::{MigrationId, TableName};
+use crate::upstream::{Error, Link, Position, literal};
+
+use super::phase::Phase;
+use super::{Options, Strategy};
+
+const SCHEMA: &str = "CREATE DATABASE IF NOT EXISTS `tidegate` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
+
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS `tidegate`.`migrations` (
+    migration_id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    schema_name VARCHAR(64) NOT NULL,
+    table_name VARCHAR(64) NOT NULL,
+    alter_specification LONGTEXT NOT NULL,
+    options VARCHAR(1000) NOT NULL,
+    phase VARCHAR(32) NOT NULL,
+    is_paused TINYINT NOT NULL DEFAULT 0,
+    is_cancelled TINYINT NOT NULL DEFAULT 0,
+    is_copied TINYINT NOT NULL DEFAULT 0,
+    server_identity VARCHAR(255) NOT NULL DEFAULT '',
+    binlog_file VARCHAR(255) NOT NULL DEFAULT '',
+    binlog_position BIGINT UNSIGNED NOT NULL DEFAULT 0,
+    watermark LONGTEXT NOT NULL,
+    rows_copied BIGINT UNSIGNED NOT NULL DEFAULT 0,
+    rows_total BIGINT UNSIGNED NOT NULL DEFAULT 0,
+    cutover_attempts BIGINT UNSIGNED NOT NULL DEFAULT 0,
+    held_statements BIGINT UNSIGNED NOT NULL DEFAULT 0,
+    longest_stall_us BIGINT UNSIGNED NOT NULL DEFAULT 0,
+    steps VARCHAR(2000) NOT NULL DEFAULT '',
+    error_code INT UNSIGNED NOT NULL DEFAULT 0,
+    error VARCHAR(4000) NOT NULL DEFAULT '',
+    started_at DATETIME(6) NOT NULL,
+    finished_at DATETIME(6) NULL
+) ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
+
+/// One migration as stored.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Its number.
+    pub id: MigrationId,
+    /// The table.
+    pub table: TableName,
+    /// The ALTER specification.
+    pub specification: String,
+    /// WITH ….
+    pub options: Options,
+    /// The last phase stored.
+    pub phase: Phase,
+    /// The operator paused it.
+    pub is_paused: bool,
+    /// The operator cancelled it.
+    pub is_cancelled: bool,
+    /// Every chunk is in the shadow.
+    pub is_copied: bool,
+    /// The server that the position belongs to.
+    pub server_identity: String,
+    /// Where the tail must start; `None` before the shadow exists.
+    pub position: Option<Position>,
+    /// Every row up to this key is copied; the key's columns as read by the key's expressions.
+    pub watermark: Vec<String>,
+    /// Counters.
+    pub rows_copied: u64,
+    /// The server's estimate.
+    pub rows_total: u64,
+    /// Attempts so far.
+    pub cutover_attempts: u64,
+    /// Statements held so far.
+    pub held_statements: u64,
+    /// Microseconds of the longest wait.
+    pub longest_stall_us: u64,
+    /// The last attempt's steps.
+    pub steps: String,
+    /// The last failure.
+    pub error_code: u16,
+    /// In words.
+    pub error: String,
+    /// UTC.
+    pub started_at: String,
+    /// UTC, empty while it runs.
+    pub finished_at: String,
+}
+
+/// What a run changes as it goes.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// Where to read from after a crash.
+    pub position: Option<Position>,
+    /// Every row up to this key is copied.
+    pub watermark: Vec<String>,
+    /// Every chunk is in the shadow.
+    pub is_copied: bool,
+    /// Rows copied.
+    pub rows_copied: u64,
+}
+
+/// Creates schema and table where they are missing.
+///
+/// # Errors
+/// As the server says.
+pub async fn create(link: &mut Link) -> Result<(), Error> {
+    let there =
+        link.cell("SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'tidegate' AND TABLE_NAME = 'migrations'").await?;
+    if there.as_deref() == Some("1") {
+        return Ok(());
+    }
+    link.run(SCHEMA).await?;
+    link.run(TABLE).await
+}
+
+/// Stores a new migration and gives its number.
+///
+/// # Errors
+/// As the server says.
+pub async fn insert(link: &mut Link, table: &TableName, specification: &str, options: &Options) -> Result<MigrationId, Error> {
+    let sql = format!(
+        "INSERT INTO `tidegate`.`migrations` (schema_name, table_name, alter_specification, options, phase, watermark, started_at) \
+         VALUES ({}, {}, {}, {}, 'queued', '', UTC_TIMESTAMP(6))",
+        literal(&table.schema),
+        literal(&table.table),
+        literal(specification),
+        literal(&write_options(options))
+    );
+    Ok(MigrationId(link.change(&sql).await?.insert_id))
+}
+
+/// Reads all migrations, or those that are not at their end.
+///
+/// # Errors
+/// As the server says.
+pub async fn read(link: &mut Link, condition: &str) -> Result<Vec<Stored>, Error> {
+    let rows = link
+        .texts(&format!(
+            "SELECT migration_id, schema_name, table_name, alter_specification, options, phase, is_paused, is_cancelled, is_copied, server_identity, \
+             binlog_file, binlog_position, watermark, rows_copied, rows_total, cutover_attempts, held_statements, longest_stall_us, steps, error_code, \
+             error, started_at, finished_at FROM `tidegate`.`migrations` WHERE {condition} ORDER BY migration_id"
+        ))
+        .await?;
+    Ok(rows.iter().filter_map(|row| parse(row)).collect())
+}
+
+fn parse(row: &[String]) -> Option<Stored> {
+    let number = |at: usize| row.get(at).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    let text = |at: usize| row.get(at).cloned().unwrap_or_default();
+    Some(Stored {
+        id: MigrationId(number(0)),
+        table: TableName::new(text(1), text(2)),
+        specification: text(3),
+        options: read_options(&text(4)),
+        phase: Phase::from_name(&text(5))?,
+        is_paused: number(6) != 0,
+        is_cancelled: number(7) != 0,
+        is_copied: number(8) != 0,
+        server_identity: text(9),
+        position: Position::new(&text(10), number(11)),
+        watermark: read_list(&text(12)),
+        rows_copied: number(13),
+        rows_total: number(14),
+        cutover_attempts: number(15),
+        held_statements: number(16),
+        longest_stall_us: number(17),
+        steps: text(18),
+        error_code: u16::try_from(number(19)).unwrap_or(0),
+        error: text(20),
+        started_at: text(21),
+        finished_at: text(22),
+    })
+}
+
+/// Stores a phase; a final one ends the migration.
+///
+/// # Errors
+/// As the server says.
+pub async fn set_phase(link: &mut Link, id: MigrationId, phase: Phase) -> Result<(), Error> {
+    let finished = if phase.is_final() { ", finished_at = UTC_TIMESTAMP(6)" } else { "" };
+    set(link, id, &format!("phase = '{}'{finished}", phase.name())).await
+}
+
+/// Stores the place to go on from, together with what a start needs to know.
+///
+/// # Errors
+/// As the server says.
+pub async fn set_start(link: &mut Link, id: MigrationId, identity: &str, progress: &Progress, rows_total: u64) -> Result<(), Error> {
+    set(link, id, &format!("server_identity = {}, rows_total = {rows_total}, {}", literal(identity), progress_columns(progress))).await
+}
+
+/// Stores how far the run has come.
+///
+/// # Errors
+/// As the server says.
+pub async fn set_progress(link: &mut Link, id: MigrationId, progress: &Progress) -> Result<(), Error> {
+    set(link, id, &progress_columns(progress)).await
+}
+
+fn progress_columns(progress: &Progress) -> String {
+    let position = progress
+        .position
+        .as_ref()
+        .map_or(String::new(), |at| format!("binlog_file = {}, binlog_position = {}, ", literal(&at.file), at.offset));
+    format!(
+        "{position}watermark = {}, is_copied = {}, rows_copied = {}",
+        literal(&write_list(&progress.watermark)),
+        u8::from(progress.is_copied),
+        progress.rows_copied
+    )
+}
+
+/// Stores what a cut-over attempt cost.
+///
+/// # Errors
+/// As the server says.
+pub async fn add_attempt(link: &mut Link, id: MigrationId, held: u64, longest_us: u64, steps: &str) -> Result<(), Error> {
+    set(
+        link,
+        id,
+        &format!(
+            "cutover_attempts = cutover_attempts + 1, held_statements = held_statements + {held}, \
+             longest_stall_us = GREATEST(longest_stall_us, {longest_us}), steps = {}",
+            literal(&cut(steps, 2000))
+        ),
+    )
+    .await
+}
+
+/// Stores the last failure.
+///
+/// # Errors
+/// As the server says.
+pub async fn set_error(link: &mut Link, id: MigrationId, code: u16, error: &str) -> Result<(), Error> {
+    set(link, id, &format!("error_code = {code}, error = {}", literal(&cut(error, 4000)))).await
+}
+
+/// Stores what the operator wished.
+///
+/// # Errors
+/// As the server says.
+pub async fn set_wish(link: &mut Link, id: MigrationId, is_paused: bool, is_cancelled: bool, options: &Options) -> Result<(), Error> {
+    set(
+        link,
+        id,
+        &format!(
+            "is_paused = {}, is_cancelled = {}, options = {}",
+            u8::from(is_paused),
+            u8::from(is_cancelled),
+            literal(&write_options(options))
+        ),
+    )
+    .await
+}
+
+async fn set(link: &mut Link, id: MigrationId, assignments: &str) -> Result<(), Error> {
+    link.run(&format!("UPDATE `tidegate`.`migrations` SET {assignments} WHERE migration_id = {id}")).await
+}
+
+fn cut(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
+}
+
+fn write_list(list: &[String]) -> String {
+    list.iter().map(|item| format!("{}:{item}", item.len())).collect()
+}
+
+fn read_list(text: &str) -> Vec<String> {
+    let mut list = Vec::new();
+    let mut rest = text;
+    while let Some((length, tail)) = rest.split_once(':') {
+        let Some((item, next)) = length.parse().ok().and_then(|length: usize| tail.split_at_checked(length)) else { break };
+        list.push(item.to_owned());
+        rest = next;
+    }
+    list
+}
+
+fn write_options(options: &Options) -> String {
+    let strategy = match options.strategy {
+        Strategy::Auto => "auto",
+        Strategy::Instant => "instant",
+        Strategy::Copy => "copy",
+    };
+    let mut text = format!("postpone={} strategy={strategy} verify={}", options.postpone, !options.skip_verify);
+    let mut add = |name: &str, value: Option<u128>| {
+        if let Some(value) = value {
+            text.push_str(&format!(" {name}={value}"));
+        }
+    };
+    add("max_hold_ms", options.max_hold.map(|time| time.as_millis()));
+    add("drain_budget_ms", options.drain_budget.map(|time| time.as_millis()));
+    add("copy_workers", options.copy_workers.map(|workers| workers as u128));
+    add("revert_window_s", options.revert_window.map(|time| u128::from(time.as_secs())));
+    text
+}
+
+fn read_options(text: &str) -> Options {
+    use std::time::Duration;
+    let mut options = Options::default();
+    for (name, value) in text.split(' ').filter_map(|entry| entry.split_once('=')) {
+        let number = value.parse::<u64>().ok();
+        match name {
+            "postpone" => options.postpone = value == "true",
+            "verify" => options.skip_verify = value == "false",
+            "strategy" => {
+                options.strategy = match value {
+                    "instant" => Strategy::Instant,
+                    "copy" => Strategy::Copy,
+                    _ => Strategy::Auto,
+                }
+            }
+            "max_hold_ms" => options.max_hold = number.map(Duration::from_millis),
+            "drain_budget_ms" => options.drain_budget = number.map(Duration::from_millis),
+            "copy_workers" => options.copy_workers = number.and_then(|number| usize::try_from(number).ok()),
+            "revert_window_s" => options.revert_window = number.map(Duration::from_secs),
+            _ => {}
+        }
+    }
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn options_survive_storing() {
+        let options = Options {
+            postpone: true,
+            strategy: Strategy::Copy,
+            skip_verify: true,
+            max_hold: Some(Duration::from_millis(700)),
+            drain_budget: None,
+            copy_workers: Some(3),
+            revert_window: Some(Duration::from_secs(60)),
+        };
+        assert_eq!(read_options(&write_options(&options)), options);
+        assert_eq!(read_options(&write_options(&Options::default())), Options::default());
+    }
+
+    #[test]
+    fn watermarks_survive_storing() {
+        for list in [vec![], vec!["12".to_owned()], vec!["a:b".to_owned(), String::new(), "3:x".to_owned()]] {
+            assert_eq!(read_list(&write_list(&list)), list);
+        }
+    }
+}

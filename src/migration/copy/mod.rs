@@ -1,0 +1,170 @@
+//! Copies the source's rows into the shadow, chunk by chunk, on the server.
+//!
+//! Owns: the order of chunks, their size, the watermark. Never: overwrites a row of the shadow (I-E1).
+//! Invariants: I-E1, I-E5 (through [`super::apply::overlap`]), F7 (READ COMMITTED: no locks on the source).
+
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Mutex, watch};
+
+use super::apply::pending::Op;
+use super::error::Error;
+use super::job::Job;
+use super::keys::KeyRange;
+use super::oracle;
+use super::tail::Reached;
+use crate::schema::key::Key;
+use crate::upstream::Link;
+
+mod watermark;
+
+use watermark::Watermark;
+
+const ROWS_LEAST: u64 = 50;
+const ROWS_MOST: u64 = 50_000;
+const ROWS_FIRST: u64 = 1000;
+
+/// Hands out chunks; the workers share it.
+struct Cursor {
+    link: Link,
+    after: Option<Key>,
+    is_over: bool,
+    rows: u64,
+}
+
+/// The copy of one run.
+pub struct Copy {
+    job: Job,
+    cursor: Mutex<Cursor>,
+    done: StdMutex<Watermark>,
+    reached: watch::Receiver<Reached>,
+}
+
+struct Chunk {
+    number: u64,
+    range: KeyRange,
+    rows: u64,
+}
+
+impl Copy {
+    /// Prepares to go on after the key that is the watermark; `rows` were copied before.
+    ///
+    /// # Errors
+    /// Where the server cannot be reached or the watermark cannot be read.
+    pub async fn new(job: Job, watermark: Vec<String>, rows: u64, reached: watch::Receiver<Reached>) -> Result<Self, Error> {
+        let after = if watermark.is_empty() { None } else { Some(job.keys.parse_texts(&watermark)?) };
+        let link = job.server.connect_engine().await?;
+        let cursor = Cursor { link, after, is_over: false, rows: ROWS_FIRST };
+        Ok(Self { job, cursor: Mutex::new(cursor), done: StdMutex::new(Watermark::new(watermark, rows)), reached })
+    }
+
+    /// The key up to which everything is copied, and the number of rows copied.
+    pub fn watermark(&self) -> (Vec<String>, u64) {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).state()
+    }
+
+    /// Copies everything that is left, with as many workers as the job has.
+    ///
+    /// # Errors
+    /// The first worker's error.
+    ///
+    /// # Cancel safety
+    /// A chunk that runs on the server goes on running there; a new run must end it first (see [`super::takeover`]).
+    pub async fn run(self: Arc<Self>) -> Result<(), Error> {
+        let mut workers = tokio::task::JoinSet::new();
+        for _ in 0..self.job.copy_workers() {
+            let copy = self.clone();
+            workers.spawn(async move { copy.work().await });
+        }
+        while let Some(worker) = workers.join_next().await {
+            worker.map_err(|error| Error::Changed(format!("a copy worker died: {error}")))??;
+        }
+        Ok(())
+    }
+
+    async fn work(&self) -> Result<(), Error> {
+        let mut link = self.job.server.connect_engine().await?;
+        let mut wishes = self.job.board.wishes();
+        loop {
+            // Pausing stops the copy only; applying goes on, so that nothing piles up.
+            let _ = wishes.wait_for(|wishes| !wishes.is_paused).await;
+            let Some(chunk) = self.next().await? else { return Ok(()) };
+            crate::failpoints::reach("copy.chunk").await?;
+            let began = Instant::now();
+            let rows = self.copy(&mut link, &chunk).await?;
+            self.adapt(chunk.rows, began.elapsed()).await;
+            let (_, copied) = self.done.lock().unwrap_or_else(PoisonError::into_inner).finish(chunk.number, rows);
+            self.job.board.set_rows_copied(copied);
+        }
+    }
+
+    async fn next(&self) -> Result<Option<Chunk>, Error> {
+        let mut cursor = self.cursor.lock().await;
+        if cursor.is_over {
+            return Ok(None);
+        }
+        let keys = &self.job.keys;
+        let after = cursor.after.clone();
+        let literals = after.as_ref().map(|key| keys.literals(key));
+        let rows = cursor.rows;
+        let found = cursor.link.rows(&self.job.statements.boundary(literals.as_ref(), rows)).await?;
+        let (through, texts) = match found.first() {
+            Some(row) => (Some(keys.parse(row)?), keys.texts(row)),
+            None => (None, Vec::new()),
+        };
+        cursor.is_over = through.is_none();
+        cursor.after.clone_from(&through);
+        let number = self.done.lock().unwrap_or_else(PoisonError::into_inner).begin(texts);
+        Ok(Some(Chunk { number, range: KeyRange { after, through }, rows }))
+    }
+
+    /// Brings the next chunks nearer to the time that a chunk should take.
+    async fn adapt(&self, rows: u64, took: Duration) {
+        let mut cursor = self.cursor.lock().await;
+        if rows != cursor.rows {
+            return;
+        }
+        let target = Duration::from_millis(self.job.config.copy.chunk_target_ms.max(1)).as_secs_f64();
+        let factor = (target / took.as_secs_f64().max(1e-4)).clamp(0.5, 2.0);
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let next = (rows as f64 * factor) as u64;
+        cursor.rows = next.clamp(ROWS_LEAST, ROWS_MOST);
+    }
+
+    /// Copies one chunk; gives the number of rows read.
+    async fn copy(&self, link: &mut Link, chunk: &Chunk) -> Result<u64, Error> {
+        let job = &self.job;
+        let range = job.keys.range(&chunk.range);
+        let sql = format!("/* tidegate {} */ {}", job.id, job.statements.copy(&range));
+        let guard = job.overlap.begin_chunk(chunk.range.clone()).await;
+        let mut conflicts = 0;
+        let done = loop {
+            match link.change(&sql).await {
+                Ok(done) => break done,
+                Err(error) if error.is_lock_conflict() => {
+                    conflicts += 1;
+                    tracing::debug!(migration = %job.id, table = %job.names.source, %error, conflicts, "a chunk met a lock; trying again");
+                    tokio::time::sleep(Duration::from_millis(10 * conflicts.min(20))).await;
+                }
+                Err(error) => return Err(oracle::refusal_in_range(job, &chunk.range, error).await),
+            }
+        };
+        drop(guard);
+        let rows = done.info_number("Records").unwrap_or(done.affected);
+        if done.info_number("Duplicates").unwrap_or(1) > 0 {
+            self.note_missing(link, &chunk.range).await?;
+        }
+        Ok(rows)
+    }
+
+    /// I-E1: rows that another unique key turned away become pending; apply settles those whose value has only moved, and
+    /// verify reports the others.
+    async fn note_missing(&self, link: &mut Link, range: &KeyRange) -> Result<(), Error> {
+        let boundary = self.reached.borrow().boundary.clone();
+        for row in link.rows(&self.job.statements.missing(&self.job.keys.range(range))).await? {
+            self.job.pending.note(self.job.keys.parse(&row)?, Op::Upsert, &boundary);
+        }
+        Ok(())
+    }
+}

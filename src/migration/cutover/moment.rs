@@ -1,0 +1,125 @@
+//! When to begin an attempt: at an instant when it will be short.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::super::error::Error;
+use super::super::job::Job;
+use super::super::tail::Reached;
+use crate::gate::Gate;
+use crate::upstream::Link;
+
+/// So many keys may be pending when an attempt begins; most of those left are held by the application all the time.
+const PENDING_MOST: usize = 1000;
+
+/// How long an instant without open transactions is waited for before an attempt begins without one (F16).
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// The tail must follow the server this closely.
+const LAG_MOST: Duration = Duration::from_millis(50);
+
+/// Waits for the moment; it may take for ever while a long transaction is inside, and holds nobody meanwhile.
+///
+/// # Errors
+/// As the server says.
+///
+/// # Cancel safety
+/// Safe.
+pub async fn wait(job: &Job, gate: &Gate, reached: &mut watch::Receiver<Reached>) -> Result<(), Error> {
+    let mut link = job.server.connect_engine().await?;
+    let mut probe = job.server.connect_engine().await?;
+    loop {
+        let pending = job.pending.len();
+        let lag = lag(job, &mut link, reached).await?;
+        if pending > PENDING_MOST || lag > LAG_MOST {
+            job.board.set_note(format!("waiting for the tail: {pending} keys pending, {:.0} ms behind", lag.as_secs_f64() * 1e3));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        }
+        let (inside, oldest) = gate.occupancy();
+        if oldest > job.drain_budget() {
+            job.board.set_note(format!(
+                "waiting for {inside} transactions on the table; the oldest has been open for {:.1} s",
+                oldest.as_secs_f64()
+            ));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        }
+        if let Err(reason) = shadow_is_free(job, &mut probe, &mut link).await? {
+            job.board.set_note(reason);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        }
+        if let Some(who) = bypassing_holder(job, &mut link).await? {
+            job.board.set_note(who);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        }
+        job.board.set_note("");
+        quiet_instant(gate).await;
+        return Ok(());
+    }
+}
+
+/// Waits a little for an instant at which nobody is inside.
+async fn quiet_instant(gate: &Gate) {
+    let give_up = Instant::now() + PATIENCE;
+    while gate.occupancy().0 > 0 && Instant::now() < give_up {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// How long the tail takes to reach what is the server's end now.
+async fn lag(job: &Job, link: &mut Link, reached: &mut watch::Receiver<Reached>) -> Result<Duration, Error> {
+    let end = link.position(&job.facts).await?;
+    let began = Instant::now();
+    let _ = tokio::time::timeout(Duration::from_secs(1), reached.wait_for(|reached| reached.position >= end)).await;
+    Ok(began.elapsed())
+}
+
+/// Whether nobody has the shadow open: a reader there would only lengthen the hold. No client is touched by asking.
+async fn shadow_is_free(job: &Job, probe: &mut Link, watchdog: &mut Link) -> Result<Result<(), String>, Error> {
+    let sql = format!("LOCK TABLES {} WRITE", job.names.shadow.quoted());
+    // The engine's own rounds write to the shadow: not while this asks.
+    let turn = job.turn.lock().await;
+    let locked = probe.run_within(&sql, Duration::from_millis(200), watchdog, "LOCK TABLES on the shadow").await;
+    let result = match locked {
+        Ok(()) => Ok(Ok(probe.run("UNLOCK TABLES").await?)),
+        Err(crate::upstream::Error::TooLong(..)) => {
+            Ok(Err(format!("waiting for somebody who reads the shadow table {}", job.names.shadow)))
+        }
+        Err(error) if error.is_lock_conflict() => Ok(Err(format!("waiting for somebody who reads the shadow table {}", job.names.shadow))),
+        Err(error) => Err(error.into()),
+    };
+    drop(turn);
+    result
+}
+
+/// Somebody who does not come through the proxy and holds the source's metadata lock for long (MySQL shows it, F12).
+async fn bypassing_holder(job: &Job, link: &mut Link) -> Result<Option<String>, Error> {
+    if job.facts.is_mariadb {
+        return Ok(None);
+    }
+    let sql = format!(
+        "SELECT t.PROCESSLIST_ID, COALESCE(t.PROCESSLIST_USER, ''), COALESCE(TIMESTAMPDIFF(SECOND, x.trx_started, NOW()), t.PROCESSLIST_TIME) \
+         FROM performance_schema.metadata_locks m JOIN performance_schema.threads t ON t.THREAD_ID = m.OWNER_THREAD_ID \
+         LEFT JOIN information_schema.INNODB_TRX x ON x.trx_mysql_thread_id = t.PROCESSLIST_ID \
+         WHERE m.OBJECT_TYPE = 'TABLE' AND m.OBJECT_SCHEMA = {} AND m.OBJECT_NAME = {} AND m.LOCK_STATUS = 'GRANTED' \
+         ORDER BY 3 DESC LIMIT 1",
+        crate::upstream::literal(&job.names.source.schema),
+        crate::upstream::literal(&job.names.source.table)
+    );
+    let rows = match link.texts(&sql).await {
+        Ok(rows) => rows,
+        // Without the privilege it cannot be seen; the lock's own limit is what is left.
+        Err(error) if matches!(error.code(), Some(1142 | 1044 | 1227)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(rows.first().and_then(|row| match row.as_slice() {
+        [id, user, seconds] if seconds.parse::<u64>().is_ok_and(|seconds| seconds >= 1) => {
+            Some(format!("waiting for connection {id} of {user}, which has had the table open for {seconds} s"))
+        }
+        _ => None,
+    }))
+}

@@ -1,0 +1,86 @@
+//! What really happened: reads the server where an answer was lost (I-C3), never tries again blindly.
+
+use std::time::{Duration, Instant};
+
+use super::super::error::Error;
+use super::super::shadow::{self, Names};
+use crate::upstream::Link;
+
+/// What the names on the server say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truth {
+    /// The shadow is the table; the old one is retired.
+    Swapped,
+    /// The source is the table; a shadow stands beside it.
+    NotSwapped,
+    /// The source is the table, and there is no shadow: an undo was under way.
+    ShadowGone,
+    /// The name does not resolve: a multi-table RENAME was cut in half by a crash of the server.
+    Halfway,
+    /// Nothing of it is there.
+    Nothing,
+}
+
+/// The one statement that swaps (I-C2).
+pub fn rename_statement(names: &Names) -> String {
+    format!("RENAME TABLE {} TO {}, {} TO {}", names.source.quoted(), names.retired.quoted(), names.shadow.quoted(), names.source.quoted())
+}
+
+/// Ends every statement that an earlier process or a lost connection of this migration still runs, and waits until it is
+/// over: only then does reading tell the truth, and only then may new work begin.
+///
+/// # Errors
+/// As the server says; [`Error::Stuck`] where a statement does not end.
+pub async fn end_stragglers(link: &mut Link, names: &Names, migration: crate::ids::MigrationId) -> Result<(), Error> {
+    let ours = format!(
+        "SELECT ID FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() AND USER = SUBSTRING_INDEX(CURRENT_USER(), '@', 1) AND \
+         (INFO LIKE {} OR INFO LIKE {} OR INFO LIKE {})",
+        crate::upstream::literal(&format!("/* tidegate {migration} */%")),
+        crate::upstream::literal(&format!("%{}%", names.shadow.schema.replace('_', "\\_"))),
+        crate::upstream::literal(&format!("%{}%", names.retired.schema.replace('_', "\\_")))
+    );
+    let give_up = Instant::now() + Duration::from_secs(60);
+    loop {
+        let running = link.texts(&ours).await?;
+        if running.is_empty() {
+            return Ok(());
+        }
+        for id in running.iter().filter_map(|row| row.first()).filter_map(|id| id.parse().ok()) {
+            link.kill(id).await?;
+        }
+        if Instant::now() > give_up {
+            return Err(Error::Stuck(
+                format!(
+                    "connection {} still runs a statement of this migration",
+                    running.first().and_then(|row| row.first()).map_or("?", String::as_str)
+                ),
+                "look at it with SHOW PROCESSLIST; RESUME when it is gone".into(),
+            ));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Reads which of the names exist. Only true once [`end_stragglers`] has passed.
+///
+/// # Errors
+/// As the server says.
+pub async fn read(link: &mut Link, names: &Names) -> Result<Truth, Error> {
+    let existing = shadow::look(link, names).await?;
+    Ok(match (existing.source, existing.shadow, existing.retired) {
+        (true, true, _) => Truth::NotSwapped,
+        (true, false, true) => Truth::Swapped,
+        (true, false, false) => Truth::ShadowGone,
+        (false, true, true) => Truth::Halfway,
+        (false, ..) => Truth::Nothing,
+    })
+}
+
+/// Makes the name resolve again after half a RENAME: the old table comes back.
+///
+/// # Errors
+/// As the server says.
+pub async fn undo_half(link: &mut Link, names: &Names) -> Result<(), Error> {
+    tracing::warn!(table = %names.source, "the server was cut off in the middle of a RENAME; the old table is put back under its name");
+    Ok(link.run(&format!("RENAME TABLE {} TO {}", names.retired.quoted(), names.source.quoted())).await?)
+}

@@ -1,0 +1,219 @@
+//! What is checked before anything is created: each refusal in one sentence with the remedy.
+
+use super::Refusal;
+use super::error::Error;
+use super::shadow::Names;
+use crate::ids::TableName;
+use crate::schema::table::Table;
+use crate::sql::alter::{self, Clause};
+use crate::upstream::{Facts, Link, literal};
+
+/// A table and a wish that passed.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// The table's name as the server writes it.
+    pub table: TableName,
+    /// The clauses of the ALTER.
+    pub clauses: Vec<Clause>,
+    /// The three names.
+    pub names: Names,
+}
+
+fn refuse<T>(code: u16, sqlstate: &[u8; 5], message: String) -> Result<T, Error> {
+    Err(Refusal::new(code, *sqlstate, message).into())
+}
+
+fn not_yet<T>(message: String) -> Result<T, Error> {
+    refuse(1235, b"42000", message)
+}
+
+/// Checks the ALTER by its text alone.
+///
+/// # Errors
+/// A [`Refusal`].
+pub fn check_specification(specification: &str) -> Result<Vec<Clause>, Error> {
+    let clauses = match alter::clauses(specification) {
+        Ok(clauses) => clauses,
+        Err(error) => return refuse(1064, b"42000", format!("{error}; the specification is what follows ALTER TABLE name")),
+    };
+    if clauses.is_empty() {
+        return refuse(1064, b"42000", "the ALTER specification is empty; say MIGRATE TABLE db.t ADD COLUMN …, for example".into());
+    }
+    for clause in &clauses {
+        match clause {
+            Clause::RenameTable => {
+                return not_yet(
+                    "a migration cannot rename the table itself; do that with the server's own RENAME TABLE, which copies nothing".into(),
+                );
+            }
+            Clause::ChangesRows(words) => {
+                return not_yet(format!("{words} changes rows, not only the schema; give it to the server itself"));
+            }
+            _ => {}
+        }
+    }
+    Ok(clauses)
+}
+
+/// Checks server and table. `link` is one of the engine's.
+///
+/// # Errors
+/// A [`Refusal`], or the server.
+pub async fn check(link: &mut Link, facts: &Facts, table: &TableName, specification: &str) -> Result<Checked, Error> {
+    let clauses = check_specification(specification)?;
+    check_server(link, facts).await?;
+    let table = check_table(link, table).await?;
+    check_neighbours(link, facts, &table).await?;
+    let names = Names::of(&table);
+    if !facts.renames_under_lock() && !names.sort_after_source() {
+        return not_yet(format!(
+            "on {} the schema name {} sorts after Tidegate's own schemas, and a swap there could lose a write; use a schema whose name begins with an ASCII letter",
+            facts.name(),
+            table.schema
+        ));
+    }
+    Ok(Checked { table, clauses, names })
+}
+
+async fn check_server(link: &mut Link, facts: &Facts) -> Result<(), Error> {
+    let supported = if facts.is_mariadb { facts.version >= (10, 6, 0) } else { facts.version >= (8, 0, 13) };
+    if !supported {
+        return not_yet(format!("{} is not supported; Tidegate needs MySQL 8.0.13 or MariaDB 10.6, or later", facts.name()));
+    }
+    let grants: Vec<String> = link.texts("SHOW GRANTS").await?.into_iter().filter_map(|row| row.into_iter().next()).collect();
+    if let Some(missing) = crate::schema::privileges::missing(&grants, facts.is_mariadb).first() {
+        return refuse(
+            1227,
+            b"42000",
+            format!("the engine's account lacks the privilege {}; run {}", missing.privilege, missing.grant_statement),
+        );
+    }
+    let format = link.texts("SELECT @@global.log_bin, @@global.binlog_format").await?;
+    let cell = |at: usize| format.first().and_then(|row| row.get(at)).map_or("", String::as_str);
+    if cell(0) != "1" {
+        return refuse(1381, b"HY000", "the server writes no binary log; set log_bin in its configuration and restart it".into());
+    }
+    if cell(1) != "ROW" {
+        return refuse(
+            1105,
+            b"HY000",
+            format!("binlog_format is {}; SET GLOBAL binlog_format = 'ROW' and let the applications reconnect", cell(1)),
+        );
+    }
+    let (variable, wanted) = if facts.is_mariadb { ("log_bin_compress", "0") } else { ("binlog_row_value_options", "") };
+    let value = link.cell(&format!("SELECT @@global.{variable}")).await?.unwrap_or_default();
+    if value != wanted {
+        return not_yet(format!(
+            "{variable} is {value}, which the tail cannot read yet; SET GLOBAL {variable} = {}",
+            if wanted.is_empty() { "''" } else { wanted }
+        ));
+    }
+    Ok(())
+}
+
+async fn check_table(link: &mut Link, table: &TableName) -> Result<TableName, Error> {
+    let schema = table.schema.to_ascii_lowercase();
+    if matches!(schema.as_str(), "mysql" | "sys" | "information_schema" | "performance_schema" | "tidegate") || schema.starts_with('~') {
+        return refuse(1044, b"42000", format!("tables of the schema {} cannot be migrated", table.schema));
+    }
+    let rows = link
+        .texts(&format!(
+            "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",
+            literal(&table.schema),
+            literal(&table.table)
+        ))
+        .await?;
+    let Some([schema, name, kind, engine]) = rows.first().map(Vec::as_slice) else {
+        return refuse(1146, b"42S02", format!("Table '{table}' doesn't exist"));
+    };
+    match kind.as_str() {
+        "BASE TABLE" => {}
+        "VIEW" => return refuse(1347, b"HY000", format!("'{table}' is a view; migrate the tables under it")),
+        other => return not_yet(format!("'{table}' is a {other}, which cannot be migrated")),
+    }
+    if !engine.eq_ignore_ascii_case("InnoDB") {
+        return not_yet(format!(
+            "'{table}' is stored in {engine}; only InnoDB tables can be migrated. The server's own ALTER TABLE {table} ENGINE=InnoDB converts it"
+        ));
+    }
+    Ok(TableName::new(schema.clone(), name.clone()))
+}
+
+async fn check_neighbours(link: &mut Link, facts: &Facts, table: &TableName) -> Result<(), Error> {
+    let (schema, name) = (literal(&table.schema), literal(&table.table));
+    let trigger = link
+        .cell(&format!(
+            "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = {schema} AND EVENT_OBJECT_TABLE = {name}"
+        ))
+        .await?;
+    if let Some(trigger) = trigger {
+        return not_yet(format!(
+            "{table} has the trigger {trigger}; tables with triggers cannot be migrated yet. Drop it, migrate, create it again"
+        ));
+    }
+    let child = link
+        .texts(&format!(
+            "SELECT TABLE_SCHEMA, TABLE_NAME, CONSTRAINT_NAME FROM information_schema.KEY_COLUMN_USAGE \
+             WHERE REFERENCED_TABLE_SCHEMA = {schema} AND REFERENCED_TABLE_NAME = {name} LIMIT 1"
+        ))
+        .await?;
+    if let Some([child_schema, child, constraint]) = child.first().map(Vec::as_slice) {
+        return not_yet(format!(
+            "the foreign key {constraint} of {child_schema}.{child} refers to {table}; tables that others refer to cannot be migrated yet. \
+             Drop the foreign key, migrate, add it again"
+        ));
+    }
+    if facts.is_mariadb || facts.version < (9, 6, 0) {
+        let cascade = link
+            .cell(&format!(
+                "SELECT CONSTRAINT_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = {schema} AND TABLE_NAME = {name} \
+                 AND (DELETE_RULE IN ('CASCADE', 'SET NULL') OR UPDATE_RULE IN ('CASCADE', 'SET NULL'))"
+            ))
+            .await?;
+        if let Some(constraint) = cascade {
+            return not_yet(format!(
+                "the foreign key {constraint} changes rows of {table} by cascade, and {} does not write those changes to its binary log; \
+                 drop the foreign key, migrate, add it again",
+                facts.name()
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What the shadow shows about foreign keys that the ALTER itself adds or drops: they cannot be carried over yet.
+///
+/// # Errors
+/// A [`Refusal`], or the server.
+pub async fn check_added_foreign_keys(link: &mut Link, names: &Names) -> Result<(), Error> {
+    let stray = link
+        .cell(&format!(
+            "SELECT CONSTRAINT_NAME FROM information_schema.KEY_COLUMN_USAGE WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} AND REFERENCED_TABLE_NAME IS NOT NULL \
+             AND CONSTRAINT_NAME NOT IN (SELECT CONSTRAINT_NAME FROM information_schema.KEY_COLUMN_USAGE WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} \
+             AND REFERENCED_TABLE_NAME IS NOT NULL)",
+            literal(&names.shadow.schema),
+            literal(&names.shadow.table),
+            literal(&names.source.schema),
+            literal(&names.source.table)
+        ))
+        .await?;
+    match stray {
+        Some(constraint) => not_yet(format!(
+            "the migration would add the foreign key {constraint}; foreign keys cannot be added by a migration yet. Leave it out and give \
+             ALTER TABLE {} ADD … FOREIGN KEY to the server afterwards, with foreign_key_checks = 0 it copies nothing",
+            names.source
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Refuses where the dictionary's columns are not what the log's row images hold.
+///
+/// # Errors
+/// A [`Refusal`].
+pub fn check_columns(table: &TableName, description: &Table) -> Result<(), Error> {
+    if description.columns.is_empty() {
+        return refuse(1146, b"42S02", format!("Table '{table}' doesn't exist"));
+    }
+    Ok(())
+}

@@ -1,0 +1,244 @@
+//! From an empty shadow to the swap: copy beside tail and apply, catch up, verify, wait for the moment, attempt.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+
+use super::checkpoint::{self, Progress};
+use super::copy::Copy;
+use super::cutover::{self, Outcome};
+use super::error::Error;
+use super::job::Job;
+use super::phase::Event;
+use super::prepare::Prepared;
+use super::runner::{self, Grip, Surroundings};
+use super::tail::{Reached, Source, Tail};
+use super::{apply, cutover::moment, verify};
+use crate::gate::Installed;
+use crate::upstream::{self, Link};
+
+/// So many pending keys may be left when the copy counts as caught up.
+const CAUGHT_UP_KEYS: usize = 1000;
+
+/// A task that ends with whoever started it.
+struct Background(tokio::task::JoinHandle<()>);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The tasks beside a run, and the first error of any of them.
+struct Beside {
+    _tasks: Vec<Background>,
+    failed: mpsc::Receiver<Error>,
+}
+
+/// The swap happened; what is left to do knows this.
+pub struct Swapped {
+    /// The gate stays until no snapshot is older than the swap (I-G6).
+    pub gate: Installed,
+}
+
+/// Runs until the swap.
+///
+/// # Errors
+/// Whatever ended the run; its checkpoint is good.
+pub async fn run(around: &Arc<Surroundings>, grip: &mut Grip, prepared: Prepared) -> Result<Swapped, Error> {
+    let Prepared { job, gate, start, watermark, rows, is_copied } = prepared;
+    let key = job.mapping.key.columns.iter().zip(job.keys.kinds());
+    let key = key.filter_map(|(pair, kind)| {
+        let at = job.source.columns.iter().position(|column| column.name == pair.source.name)?;
+        Some((at, kind.clone()))
+    });
+    let source = Source::new(job.names.clone(), job.facts.lower_case_table_names != 0, job.source.columns.len(), key.collect());
+    let (tail, mut reached) = Tail::open(&job.server, &job.facts, source, job.pending.clone(), &start).await?;
+    let copy = Arc::new(Copy::new(job.clone(), watermark, rows, reached.clone()).await?);
+    let copied = watch::channel(is_copied).0;
+    let mut beside = start_beside(&job, tail, &reached, &copy, copied.subscribe());
+
+    if !is_copied {
+        guarded(around, &job, &mut beside, copy.clone().run()).await?;
+        job.board.set_copied();
+        copied.send_replace(true);
+    }
+    grip.step(Event::Copied).await?;
+    guarded(around, &job, &mut beside, caught_up(&job, &mut reached)).await?;
+    grip.step(Event::CaughtUp).await?;
+    if !job.options.skip_verify {
+        guarded(around, &job, &mut beside, verify::run(job.clone(), reached.clone())).await?;
+    }
+    guarded(around, &job, &mut beside, analyze(&job)).await?;
+    grip.step(Event::Verified).await?;
+
+    let mut refused = 0;
+    loop {
+        guarded(around, &job, &mut beside, ready(&job, &gate, &mut reached)).await?;
+        grip.step(Event::AttemptBegun).await?;
+        // The turn is kept until the tasks that apply are gone, or the source is known to be the source still.
+        let turn = job.turn.clone().lock_owned().await;
+        let (outcome, report) = match cutover::attempt(&job, &gate.gate, reached.clone()).await {
+            Ok(attempt) => attempt,
+            Err(error) => (Outcome::NotCommitted("not_begun", error.to_string()), cutover::Report::default()),
+        };
+        report.observe(job.board.metrics());
+        let steps = report.steps.to_string();
+        job.board.add_attempt(report.held(), report.longest(), &steps);
+        let longest_us = u64::try_from(report.longest().as_micros()).unwrap_or(u64::MAX);
+        let stored = checkpoint::add_attempt(&mut grip.link, job.id, report.held(), longest_us, &steps).await;
+        match outcome {
+            Outcome::Committed => {
+                drop(beside);
+                job.board.metrics().attempt("committed");
+                tracing::info!(migration = %job.id, table = %job.names.source, %steps, "{}", report.sentence(&job.names.source));
+                crate::failpoints::reach("cutover.unlocked").await?;
+                stored?;
+                grip.step(Event::Swapped).await?;
+                crate::failpoints::reach("cutover.recorded").await?;
+                return Ok(Swapped { gate });
+            }
+            Outcome::NotCommitted(kind, reason) => {
+                refused += 1;
+                job.board.metrics().attempt(kind);
+                tracing::info!(migration = %job.id, table = %job.names.source, reason, %steps, attempt = refused, "cut-over called off, nothing changed: {}", report.sentence(&job.names.source));
+                job.board.set_error(0, "");
+                stored?;
+                grip.step(Event::NotSwapped).await?;
+                drop(turn);
+                job.board.set_note(format!("attempt {refused} was called off: {reason}"));
+                guarded(around, &job, &mut beside, pause(refused)).await?;
+            }
+            Outcome::Unknown(reason) => {
+                drop(beside);
+                job.board.metrics().attempt("unknown");
+                tracing::info!(migration = %job.id, table = %job.names.source, reason, "the answer to the swap was lost; reading what happened");
+                return after_unknown(grip, &job, gate).await;
+            }
+        }
+    }
+}
+
+/// I-C3: only reading the server leads on.
+async fn after_unknown(grip: &mut Grip, job: &Job, gate: Installed) -> Result<Swapped, Error> {
+    grip.step(Event::SwapUnknown).await?;
+    cutover::settle::end_stragglers(&mut grip.link, &grip.names, job.id).await?;
+    runner::settle_truth(grip).await?;
+    if grip.phase == super::Phase::Reversible {
+        gate.gate.set_swapped_at_us(job.gates.census().now_us());
+        return Ok(Swapped { gate });
+    }
+    Err(upstream::Error::Lost("the swap did not happen; another attempt follows".into()).into())
+}
+
+/// Awaits a step of the run, unless a task beside it fails, the operator cancels, or the proxy stops.
+async fn guarded<T>(
+    around: &Surroundings,
+    job: &Job,
+    beside: &mut Beside,
+    step: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let mut wishes = job.board.wishes();
+    tokio::select! {
+        biased;
+        () = around.shutdown.cancelled() => Err(Error::Stopped),
+        _ = wishes.wait_for(|wishes| wishes.is_cancelled) => Err(Error::Cancelled),
+        Some(error) = beside.failed.recv() => Err(error),
+        result = step => result,
+    }
+}
+
+fn start_beside(job: &Job, tail: Tail, reached: &watch::Receiver<Reached>, copy: &Arc<Copy>, copied: watch::Receiver<bool>) -> Beside {
+    let (sender, failed) = mpsc::channel(4);
+    let mut tasks = Vec::new();
+    let mut start = |task: futures_util::future::BoxFuture<'static, Error>| {
+        let sender = sender.clone();
+        tasks.push(Background(tokio::spawn(async move {
+            let _ = sender.send(task.await).await;
+        })));
+    };
+    start(Box::pin(tail.run()));
+    start(Box::pin(apply::run(job.clone())));
+    start(Box::pin(keep_books(job.clone(), reached.clone(), copy.clone(), copied)));
+    Beside { _tasks: tasks, failed }
+}
+
+/// Stores the checkpoint and shows the backlog, twice a second.
+async fn keep_books(job: Job, mut reached: watch::Receiver<Reached>, copy: Arc<Copy>, copied: watch::Receiver<bool>) -> Error {
+    let books = async {
+        let mut link = job.server.connect_engine().await?;
+        loop {
+            let end = link.position(&job.facts).await?;
+            let began = Instant::now();
+            let _ = tokio::time::timeout(Duration::from_secs(2), reached.wait_for(|reached| reached.position >= end)).await;
+            job.board.set_backlog(began.elapsed(), job.pending.len());
+            save(&job, &mut link, &reached, &copy, &copied).await?;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    let result: Result<(), Error> = books.await;
+    result.err().unwrap_or(Error::Stopped)
+}
+
+async fn save(
+    job: &Job,
+    link: &mut Link,
+    reached: &watch::Receiver<Reached>,
+    copy: &Copy,
+    copied: &watch::Receiver<bool>,
+) -> Result<(), Error> {
+    // The order matters (I-E6): whatever the watermark covers was noted before the position is read.
+    let is_copied = *copied.borrow();
+    let (watermark, rows_copied) = copy.watermark();
+    let boundary = reached.borrow().boundary.clone();
+    let position = Some(job.pending.safe_position(&boundary));
+    checkpoint::set_progress(link, job.id, &Progress { position, watermark, is_copied, rows_copied }).await?;
+    Ok(())
+}
+
+/// Waits until the tail is near the server and few keys are pending.
+async fn caught_up(job: &Job, reached: &mut watch::Receiver<Reached>) -> Result<(), Error> {
+    let mut link = job.server.connect_engine().await?;
+    loop {
+        let end = link.position(&job.facts).await?;
+        let began = Instant::now();
+        let is_there = tokio::time::timeout(Duration::from_secs(5), reached.wait_for(|reached| reached.position >= end)).await.is_ok();
+        let is_near = is_there && began.elapsed() < Duration::from_secs(1);
+        if is_near && job.pending.len() <= CAUGHT_UP_KEYS {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Gives the optimiser statistics of the shadow before anybody reads it.
+async fn analyze(job: &Job) -> Result<(), Error> {
+    let turn = job.turn.lock().await;
+    let mut link = job.server.connect_engine().await?;
+    let result = link.run(&format!("ANALYZE NO_WRITE_TO_BINLOG TABLE {}", job.names.shadow.quoted())).await;
+    drop(turn);
+    match result {
+        Err(error) if error.is_lost() => Err(error.into()),
+        // Without statistics the server samples by itself.
+        _ => Ok(()),
+    }
+}
+
+/// Waits until the operator lets it and the moment is good.
+async fn ready(job: &Job, gate: &Installed, reached: &mut watch::Receiver<Reached>) -> Result<(), Error> {
+    let mut wishes = job.board.wishes();
+    if wishes.borrow().is_postponed {
+        job.board.set_note(format!("waits for CUTOVER MIGRATION {}", job.id));
+        drop(wishes.wait_for(|wishes| !wishes.is_postponed).await);
+    }
+    moment::wait(job, &gate.gate, reached).await
+}
+
+/// The pause after the nth attempt that was called off: half a second, growing to ten.
+async fn pause(refused: u32) -> Result<(), Error> {
+    let pause = Duration::from_millis(500) * 2u32.saturating_pow(refused.saturating_sub(1).min(5));
+    tokio::time::sleep(pause.min(Duration::from_secs(10))).await;
+    Ok(())
+}

@@ -1,0 +1,251 @@
+//! Drives one migration from its stored phase to its end, whatever happens on the way.
+//!
+//! Owns: the order of phases, the lease that keeps other proxies off, the background tasks of a run.
+//! A run begins by reading the store and ending what an earlier run left on the server; it may therefore be cut off anywhere.
+//! See: `prepare.rs` (up to the copy), `run.rs` (copy to ready), `finish.rs` (swap to done), [`super::policy`] (what an error
+//! leads to).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::checkpoint::{self, Stored};
+use super::cutover::settle::{self, Truth};
+use super::error::Error;
+use super::phase::{Event, Phase};
+use super::policy::{self, Decision};
+use super::progress::Board;
+use super::shadow::{self, Names};
+use crate::config::Config;
+use crate::gate::Gates;
+use crate::ids::MigrationId;
+use crate::upstream::{self, Facts, Link, Server};
+
+/// What all runners of a process share.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// The way to the server.
+    pub server: Server,
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The gates.
+    pub gates: Arc<Gates>,
+    /// Cancelled when the proxy shuts down.
+    pub shutdown: CancellationToken,
+}
+
+/// One run's hold on its migration: a connection for the store, and the lease.
+pub struct Grip {
+    /// For the store and for questions.
+    pub link: Link,
+    /// What kind of server it is.
+    pub facts: Facts,
+    /// What was stored when the run began.
+    pub stored: Stored,
+    /// The three names.
+    pub names: Names,
+    /// Its face.
+    pub board: Arc<Board>,
+    /// The phase now.
+    pub phase: Phase,
+}
+
+impl Grip {
+    /// Takes an arrow of the phase table, stores and shows the new phase.
+    ///
+    /// # Errors
+    /// Where the table has no such arrow (a defect) or the store does not answer.
+    pub async fn step(&mut self, event: Event) -> Result<(), Error> {
+        let next = self
+            .phase
+            .next(event)
+            .map_err(|refused| Error::Stuck(refused.to_string(), "this is a defect of Tidegate; please report it".into()))?;
+        checkpoint::set_phase(&mut self.link, self.stored.id, next).await?;
+        tracing::info!(migration = %self.stored.id, table = %self.names.source, from = self.phase.name(), to = next.name(), "phase");
+        self.phase = next;
+        self.board.set_phase(next);
+        Ok(())
+    }
+
+    /// The migration's number.
+    pub fn id(&self) -> MigrationId {
+        self.stored.id
+    }
+}
+
+/// The name of a migration's lease.
+pub fn lease_name(id: MigrationId) -> String {
+    format!("tidegate migration {id}")
+}
+
+/// Runs a migration to its end, or until the proxy stops or another one has it.
+pub async fn run(around: Arc<Surroundings>, board: Arc<Board>, id: MigrationId) {
+    let mut retries = 0;
+    loop {
+        let error = match drive(&around, &board, id).await {
+            Ok(()) => return,
+            Err(error) => error,
+        };
+        let table = board.status().table;
+        match policy::decide(&error) {
+            Decision::Stop => return,
+            Decision::Retry => {
+                retries += 1;
+                let pause = policy::pause(retries);
+                tracing::info!(migration = %id, %table, %error, retries, pause_ms = pause.as_millis(), "interrupted; goes on from its checkpoint");
+                board.set_note(format!("interrupted ({error}); goes on in {:.1} s", pause.as_secs_f64()));
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = around.shutdown.cancelled() => return,
+                }
+                if board.status().phase == Phase::Copying || board.status().phase == Phase::Ready {
+                    retries = retries.min(3);
+                }
+            }
+            Decision::Park(remedy) => {
+                let text = if matches!(error, Error::Stuck(..)) { error.to_string() } else { format!("{error}; {remedy}") };
+                tracing::warn!(migration = %id, %table, error = %text, "parked until somebody mends it and says RESUME");
+                note_failure(&around, &board, id, error.code(), &text, Event::Stuck).await;
+                if !wait_for_resume(&around, &board).await {
+                    return;
+                }
+                retries = 0;
+            }
+            Decision::Fail => {
+                tracing::info!(migration = %id, %table, code = error.code(), error = %error, "refused; everything is undone, the table is as it was");
+                note_failure(&around, &board, id, error.code(), &error.to_string(), Event::Abandoned).await;
+            }
+            Decision::Cancel => {
+                tracing::info!(migration = %id, %table, "cancelled; everything is undone, the table is as it was");
+                note_failure(&around, &board, id, 0, "", Event::Abandoned).await;
+            }
+        }
+    }
+}
+
+/// Stores a failure and the phase that follows, as far as the server can be reached; tries for a while.
+async fn note_failure(around: &Surroundings, board: &Board, id: MigrationId, code: u16, text: &str, event: Event) {
+    board.set_error(code, text);
+    for attempt in 1..=30 {
+        let stored = async {
+            let mut link = around.server.connect_engine().await?;
+            checkpoint::set_error(&mut link, id, code, text).await?;
+            if let Ok(phase) = board.status().phase.next(event) {
+                checkpoint::set_phase(&mut link, id, phase).await?;
+                board.set_phase(phase);
+            }
+            Ok::<(), upstream::Error>(())
+        };
+        match stored.await {
+            Ok(()) => return,
+            Err(error) => tracing::info!(migration = %id, %error, attempt, "the failure could not be stored yet"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(policy::pause(attempt)) => {}
+            () = around.shutdown.cancelled() => return,
+        }
+    }
+}
+
+/// `false` where the proxy stops first.
+async fn wait_for_resume(around: &Surroundings, board: &Board) -> bool {
+    let mut wishes = board.wishes();
+    let resumed = wishes.borrow().resumed;
+    tokio::select! {
+        _ = wishes.wait_for(|wishes| wishes.resumed > resumed || wishes.is_cancelled) => true,
+        () = around.shutdown.cancelled() => false,
+    }
+}
+
+/// One run: from what is stored as far as it goes.
+async fn drive(around: &Arc<Surroundings>, board: &Arc<Board>, id: MigrationId) -> Result<(), Error> {
+    if around.shutdown.is_cancelled() {
+        return Err(Error::Stopped);
+    }
+    let Some(mut grip) = take_hold(around, board, id).await? else { return Ok(()) };
+    settle::end_stragglers(&mut grip.link, &grip.names, id).await?;
+    if matches!(grip.phase, Phase::CuttingOver | Phase::Ambiguous) {
+        read_the_truth(&mut grip).await?;
+    }
+    match grip.phase {
+        phase if phase.is_final() => return Ok(()),
+        Phase::Reversible | Phase::CleaningUp => return super::finish::run(around, &mut grip, None).await,
+        Phase::Undoing => return undo(&mut grip).await,
+        _ if grip.board.wishes().borrow().is_cancelled => return Err(Error::Cancelled),
+        Phase::Parked => grip.step(Event::Resumed).await?,
+        Phase::Queued => grip.step(Event::Started).await?,
+        _ => grip.step(Event::Restarted).await?,
+    }
+    let prepared = super::prepare::run(around, &mut grip).await?;
+    let swapped = super::run::run(around, &mut grip, prepared).await?;
+    super::finish::run(around, &mut grip, Some(swapped)).await
+}
+
+/// Connects, takes the lease, reads the store. `None` where another proxy has the lease.
+async fn take_hold(around: &Surroundings, board: &Arc<Board>, id: MigrationId) -> Result<Option<Grip>, Error> {
+    let mut link = around.server.connect_engine().await?;
+    let facts = Facts::read(&mut link).await?;
+    let lease = format!("SELECT GET_LOCK({}, 3)", upstream::literal(&lease_name(id)));
+    if link.cell(&lease).await?.as_deref() != Some("1") {
+        tracing::info!(migration = %id, "another proxy runs it");
+        return Err(upstream::Error::Lost(format!("another proxy holds the lease of migration {id}")).into());
+    }
+    let Some(stored) = checkpoint::read(&mut link, &format!("migration_id = {id}")).await?.pop() else { return Ok(None) };
+    let names = Names::of(&stored.table);
+    let phase = stored.phase;
+    if board.status().phase != phase {
+        board.set_phase(phase);
+    }
+    Ok(Some(Grip { link, facts, stored, names, board: board.clone(), phase }))
+}
+
+/// Reads the server after an attempt whose end is not known.
+async fn read_the_truth(grip: &mut Grip) -> Result<(), Error> {
+    if grip.phase == Phase::CuttingOver {
+        grip.step(Event::Restarted).await?;
+    }
+    settle_truth(grip).await
+}
+
+/// From Ambiguous to what the server says.
+///
+/// # Errors
+/// As the server says; [`Error::Stuck`] where the names on the server fit nothing.
+pub async fn settle_truth(grip: &mut Grip) -> Result<(), Error> {
+    let truth = settle::read(&mut grip.link, &grip.names).await?;
+    tracing::info!(migration = %grip.id(), table = %grip.names.source, ?truth, "read what the swap led to");
+    match truth {
+        Truth::Swapped => grip.step(Event::Swapped).await,
+        Truth::NotSwapped | Truth::ShadowGone => {
+            shadow::drop_sentry(&mut grip.link, &grip.names).await?;
+            grip.step(Event::NotSwapped).await
+        }
+        Truth::Halfway => {
+            settle::undo_half(&mut grip.link, &grip.names).await?;
+            grip.step(Event::NotSwapped).await
+        }
+        Truth::Nothing => Err(Error::Stuck(
+            format!("neither {} nor a shadow of it exists", grip.names.source),
+            format!("look for the table in the schemas {} and {}, then RESUME", grip.names.shadow.schema, grip.names.retired.schema),
+        )),
+    }
+}
+
+/// Undoes everything before a swap.
+async fn undo(grip: &mut Grip) -> Result<(), Error> {
+    for attempt in 1..=10 {
+        match shadow::undo(&mut grip.link, &grip.names).await {
+            Ok(()) => break,
+            Err(Error::Upstream(error)) if error.is_lock_conflict() && attempt < 10 => {
+                grip.board.set_note("waiting for somebody who reads the shadow table, to drop it");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    // A refusal keeps its error; a wish of the operator leaves none.
+    let refused = grip.board.status().error_code != 0 || !grip.board.status().error.is_empty();
+    let event = if refused && !grip.board.wishes().borrow().is_cancelled { Event::UndoneAfterRefusal } else { Event::UndoneForOperator };
+    grip.step(event).await
+}

@@ -1,0 +1,292 @@
+//! The engine's handle: starts migrations, shows them, passes the operator's wishes on, takes over what has no owner.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::checkpoint::{self, Stored};
+use super::error::Error;
+use super::progress::{Board, options_with};
+use super::runner::{self, Surroundings};
+use super::{Command, Phase, Refusal, Request, Status, Strategy, preflight};
+use crate::config::Config;
+use crate::gate::Gates;
+use crate::ids::MigrationId;
+use crate::metrics::Metrics;
+use crate::upstream::{self, Facts, Link, Server};
+
+/// How often the store is read for migrations without an owner.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
+
+/// Migrations that are over and still shown.
+const SHOWN_MOST: usize = 1000;
+
+struct Entry {
+    board: Arc<Board>,
+    stored: Stored,
+    is_running: bool,
+}
+
+struct Inner {
+    around: Arc<Surroundings>,
+    metrics: Metrics,
+    entries: Mutex<BTreeMap<MigrationId, Entry>>,
+    starting: tokio::sync::Mutex<()>,
+    tasks: TaskTracker,
+}
+
+/// The engine's handle for the admin commands; cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Service").field("migrations", &self.entries().len()).finish()
+    }
+}
+
+impl Service {
+    /// A service that knows no migration yet; [`Service::supervise`] finds those of the store.
+    pub fn new(config: Arc<Config>, gates: Arc<Gates>, metrics: Metrics, shutdown: CancellationToken) -> Self {
+        let server = Server::new(&config.upstream);
+        let around = Arc::new(Surroundings { server, config, gates, shutdown });
+        let inner =
+            Inner { around, metrics, entries: Mutex::default(), starting: tokio::sync::Mutex::default(), tasks: TaskTracker::new() };
+        Self { inner: Arc::new(inner) }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<MigrationId, Entry>> {
+        self.inner.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Checks the wish, stores it and starts it; returns when the shadow stands, or after ten seconds.
+    ///
+    /// # Errors
+    /// [`Refusal`] where a check or the server refuses; the source is untouched then.
+    pub async fn start(&self, request: Request) -> Result<MigrationId, Refusal> {
+        let id = {
+            let _one_at_a_time = self.inner.starting.lock().await;
+            let stored = self.store(&request).await.map_err(|error| refusal(&error))?;
+            let id = stored.id;
+            self.adopt(stored);
+            id
+        };
+        self.until_prepared(id).await
+    }
+
+    async fn store(&self, request: &Request) -> Result<Stored, Error> {
+        if request.options.strategy == Strategy::Instant {
+            return Err(Refusal::new(
+                1235,
+                *b"42000",
+                "strategy = 'instant' is not built yet; leave it out to copy the table, or give ALTER TABLE … ALGORITHM=INSTANT to the server",
+            )
+            .into());
+        }
+        preflight::check_specification(&request.specification)?;
+        let mut link = self.inner.around.server.connect_engine().await?;
+        let facts = Facts::read(&mut link).await?;
+        let checked = preflight::check(&mut link, &facts, &request.table, &request.specification).await?;
+        checkpoint::create(&mut link).await?;
+        let lock = format!("SELECT GET_LOCK({}, 10)", upstream::literal("tidegate start"));
+        if link.cell(&lock).await?.as_deref() != Some("1") {
+            return Err(Refusal::new(1205, *b"HY000", "another proxy is just starting a migration; try again").into());
+        }
+        self.refuse_second(&mut link, &checked.table).await?;
+        let id = checkpoint::insert(&mut link, &checked.table, &request.specification, &request.options).await?;
+        let stored = checkpoint::read(&mut link, &format!("migration_id = {id}")).await?.pop();
+        stored.ok_or_else(|| upstream::Error::Unexpected("the new migration cannot be read back".into()).into())
+    }
+
+    async fn refuse_second(&self, link: &mut Link, table: &crate::ids::TableName) -> Result<(), Error> {
+        let condition = format!(
+            "schema_name = {} AND table_name = {} AND phase NOT IN ('done', 'cancelled', 'failed')",
+            upstream::literal(&table.schema),
+            upstream::literal(&table.table)
+        );
+        match checkpoint::read(link, &condition).await?.first() {
+            Some(other) => Err(Refusal::new(
+                1846,
+                *b"0A000",
+                format!(
+                    "{table} is being migrated by migration {} ({}); wait for it or CANCEL MIGRATION {}",
+                    other.id,
+                    other.phase.name(),
+                    other.id
+                ),
+            )
+            .into()),
+            None => Ok(()),
+        }
+    }
+
+    async fn until_prepared(&self, id: MigrationId) -> Result<MigrationId, Refusal> {
+        let give_up = tokio::time::Instant::now() + Duration::from_secs(10);
+        loop {
+            let Some(status) = self.status(id) else { return Ok(id) };
+            let waits = match status.phase {
+                Phase::Queued | Phase::Preparing => true,
+                Phase::Undoing if status.rows_copied == 0 => true,
+                Phase::Failed if status.rows_copied == 0 && status.error_code != 0 => {
+                    return Err(Refusal::new(status.error_code, sqlstate(status.error_code), status.error));
+                }
+                _ => false,
+            };
+            if !waits || tokio::time::Instant::now() > give_up {
+                return Ok(id);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Takes a stored migration into the list and, where it is not over, runs it.
+    fn adopt(&self, stored: Stored) {
+        let mut entries = self.entries();
+        let id = stored.id;
+        let is_final = stored.phase.is_final();
+        let entry = entries.entry(id).or_insert_with(|| Entry {
+            board: Arc::new(Board::new(&stored, self.inner.metrics.clone())),
+            stored,
+            is_running: false,
+        });
+        if is_final || entry.is_running {
+            return;
+        }
+        entry.is_running = true;
+        let (board, around, service) = (entry.board.clone(), self.inner.around.clone(), self.clone());
+        self.inner.tasks.spawn(async move {
+            runner::run(around, board, id).await;
+            if let Some(entry) = service.entries().get_mut(&id) {
+                entry.is_running = false;
+            }
+        });
+        while entries.len() > SHOWN_MOST {
+            let Some(oldest) = entries.iter().find(|(_, entry)| !entry.is_running).map(|(id, _)| *id) else { break };
+            entries.remove(&oldest);
+        }
+    }
+
+    /// Finds the store's migrations, at the start and again and again: those without an owner are taken over.
+    pub async fn supervise(&self) {
+        let mut told = false;
+        loop {
+            match self.look().await {
+                Ok(()) => told = false,
+                Err(error) if !told => {
+                    told = true;
+                    tracing::warn!(server = self.inner.around.server.address(), %error, "the store of migrations cannot be read; trying again every {LOOK_EVERY:?}");
+                }
+                Err(_) => {}
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = self.inner.around.shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    async fn look(&self) -> Result<(), upstream::Error> {
+        let mut link = self.inner.around.server.connect_engine().await?;
+        let there = "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'tidegate' AND TABLE_NAME = 'migrations'";
+        if link.cell(there).await?.as_deref() != Some("1") {
+            return Ok(());
+        }
+        for stored in checkpoint::read(&mut link, "1 = 1").await? {
+            let known = self.entries().contains_key(&stored.id);
+            let is_idle = known && !self.entries().get(&stored.id).is_some_and(|entry| entry.is_running);
+            if !known || is_idle && !stored.phase.is_final() && !self.inner.around.shutdown.is_cancelled() {
+                self.adopt(stored);
+            } else if is_idle {
+                // Another proxy finished it.
+                if let Some(entry) = self.entries().get_mut(&stored.id)
+                    && entry.board.status().phase != stored.phase
+                {
+                    *entry = Entry { board: Arc::new(Board::new(&stored, self.inner.metrics.clone())), stored, is_running: false };
+                }
+            }
+        }
+        link.close().await;
+        Ok(())
+    }
+
+    /// Waits until every runner has let go; after the shutdown token was cancelled.
+    pub async fn stopped(&self) {
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    /// All migrations that this proxy knows of, by number; from memory, so that it works while the server is down.
+    pub fn list(&self) -> Vec<Status> {
+        self.entries().values().map(|entry| entry.board.status()).collect()
+    }
+
+    /// One migration.
+    pub fn status(&self, id: MigrationId) -> Option<Status> {
+        self.entries().get(&id).map(|entry| entry.board.status())
+    }
+
+    /// Tells one migration something; stored first, so that a process that takes over knows it too.
+    ///
+    /// # Errors
+    /// [`Refusal`] where there is no such migration, its phase does not take the command, or it cannot be stored.
+    pub async fn command(&self, id: MigrationId, command: Command) -> Result<(), Refusal> {
+        let (board, options) = match self.entries().get(&id) {
+            Some(entry) => (entry.board.clone(), entry.stored.options.clone()),
+            None => return Err(Refusal::new(1105, *b"HY000", format!("there is no migration {id}; SHOW MIGRATIONS lists them"))),
+        };
+        let phase = board.status().phase;
+        let refuse = |what: &str| Err(Refusal::new(1105, *b"HY000", format!("migration {id} is {}, {what}", phase.name())));
+        let has_begun = matches!(phase, Phase::CuttingOver | Phase::Ambiguous | Phase::Reversible | Phase::CleaningUp);
+        match command {
+            _ if phase.is_final() => return refuse("nothing more can be done with it; start a new one"),
+            Command::Pause | Command::Cancel if has_begun => return refuse("too late for that; SHOW MIGRATION shows how it ends"),
+            Command::Cutover if has_begun => return refuse("its cut-over is under way"),
+            _ => {}
+        }
+        let mut wanted = board.wishes().borrow().clone();
+        apply_command(&mut wanted, command);
+        let store = async {
+            let mut link = self.inner.around.server.connect_engine().await?;
+            checkpoint::set_wish(&mut link, id, wanted.is_paused, wanted.is_cancelled, &options_with(&options, &wanted)).await
+        };
+        store.await.map_err(|error| refusal(&error.into()))?;
+        board.wish(|wishes| apply_command(wishes, command));
+        Ok(())
+    }
+}
+
+fn apply_command(wishes: &mut super::progress::Wishes, command: Command) {
+    match command {
+        Command::Pause => wishes.is_paused = true,
+        Command::Resume => {
+            wishes.is_paused = false;
+            wishes.resumed += 1;
+        }
+        Command::Cancel => wishes.is_cancelled = true,
+        Command::Cutover => wishes.is_postponed = false,
+    }
+}
+
+fn refusal(error: &Error) -> Refusal {
+    match error {
+        Error::Refused(refusal) => refusal.clone(),
+        Error::Upstream(error) => Refusal::from_upstream(error),
+        other => Refusal::new(1105, *b"HY000", other.to_string()),
+    }
+}
+
+/// The state that goes with a number when only the number was kept.
+fn sqlstate(code: u16) -> [u8; 5] {
+    match code {
+        1064 | 1235 | 1173 | 1227 | 1044 | 1072 | 1091 | 1054 | 1060 | 1061 | 1067 | 1068 | 1075 | 1101 | 1142 => *b"42000",
+        1062 | 1048 => *b"23000",
+        1146 => *b"42S02",
+        1138 | 1264 | 1406 => *b"22003",
+        _ => *b"HY000",
+    }
+}

@@ -1,0 +1,272 @@
+//! The tables and schemas that a migration creates: shadow, sentry, retired; where they live and how they go away again.
+//!
+//! Facts: F3/F4 (names sort after the source), F17 (schemas of their own keep constraint names), F18 (SHOW CREATE, not LIKE).
+
+use sqlparser::dialect::MySqlDialect;
+use sqlparser::tokenizer::{Token, Tokenizer};
+
+use super::error::Error;
+use crate::ids::{TableName, quote_identifier};
+use crate::upstream::{Link, literal};
+
+/// A column that only a sentry has: it tells a sentry from a retired table.
+const SENTRY_COLUMN: &str = "tidegate_sentry";
+
+/// The three names of one migration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// The table being changed.
+    pub source: TableName,
+    /// The table being built.
+    pub shadow: TableName,
+    /// The table swapped out; before the swap the sentry's place.
+    pub retired: TableName,
+}
+
+impl Names {
+    /// The names for a source. `~` sorts after every ASCII letter (F4).
+    pub fn of(source: &TableName) -> Self {
+        let beside = |prefix: &str| TableName::new(side_schema(prefix, &source.schema), source.table.clone());
+        Self { source: source.clone(), shadow: beside("~shadow_"), retired: beside("~retired_") }
+    }
+
+    /// Shadow and retired names sort after the source, as the two-session protocol needs (F3, F4).
+    pub fn sort_after_source(&self) -> bool {
+        self.shadow.schema.as_bytes() > self.source.schema.as_bytes() && self.retired.schema.as_bytes() > self.source.schema.as_bytes()
+    }
+}
+
+/// `~shadow_shop`; long names are cut and told apart by a number made of the whole name.
+fn side_schema(prefix: &str, schema: &str) -> String {
+    if schema.chars().count() <= 50 {
+        return format!("{prefix}{schema}");
+    }
+    // FNV-1a: stable from process to process, which the standard library's hasher is not.
+    let hash = schema.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let head: String = schema.chars().take(40).collect();
+    format!("{prefix}{head}~{:08x}", hash as u32)
+}
+
+/// Which of the three tables exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Existing {
+    /// The source.
+    pub source: bool,
+    /// The shadow.
+    pub shadow: bool,
+    /// The retired table.
+    pub retired: bool,
+    /// A sentry in the retired table's place.
+    pub sentry: bool,
+}
+
+/// Looks which tables exist.
+///
+/// # Errors
+/// As the server says.
+pub async fn look(link: &mut Link, names: &Names) -> Result<Existing, Error> {
+    let exists = |name: &TableName| {
+        format!(
+            "(SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {})",
+            literal(&name.schema),
+            literal(&name.table)
+        )
+    };
+    let sql = format!(
+        "SELECT {}, {}, {}, (SELECT COUNT(*) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} AND COLUMN_NAME = '{SENTRY_COLUMN}')",
+        exists(&names.source),
+        exists(&names.shadow),
+        exists(&names.retired),
+        literal(&names.retired.schema),
+        literal(&names.retired.table)
+    );
+    let rows = link.texts(&sql).await?;
+    let is = |at: usize| rows.first().and_then(|row| row.get(at)).is_some_and(|cell| cell != "0");
+    Ok(Existing { source: is(0), shadow: is(1), retired: is(2) && !is(3), sentry: is(3) })
+}
+
+/// Creates the side schemas and an empty shadow that equals the source. What an earlier run left is dropped first.
+///
+/// # Errors
+/// As the server says.
+pub async fn create(link: &mut Link, names: &Names) -> Result<(), Error> {
+    for side in [&names.shadow, &names.retired] {
+        link.run(&format!("CREATE DATABASE IF NOT EXISTS {}", quote_identifier(&side.schema))).await?;
+        link.run(&format!("DROP TABLE IF EXISTS {}", side.quoted())).await?;
+    }
+    let rows = link.texts(&format!("SHOW CREATE TABLE {}", names.source.quoted())).await?;
+    let Some([_, statement, ..]) = rows.first().map(Vec::as_slice) else {
+        return Err(Error::Changed(format!("{} has no CREATE TABLE statement; is it a view?", names.source)));
+    };
+    let create = relocate(statement, &names.source.schema, &names.shadow)
+        .ok_or_else(|| Error::Changed(format!("the CREATE TABLE statement of {} cannot be read", names.source)))?;
+    // An unqualified REFERENCES would mean the shadow's schema; the default schema of the connection does not matter.
+    link.run(&create).await?;
+    Ok(())
+}
+
+/// The source's CREATE TABLE with the shadow's name, and its unqualified REFERENCES pointing to the source's schema.
+fn relocate(statement: &str, source_schema: &str, shadow: &TableName) -> Option<String> {
+    let head = "CREATE TABLE ";
+    let rest = statement.strip_prefix(head)?;
+    let name_end = 1 + end_of_quoted(rest)?;
+    let body = rest.get(name_end..)?;
+    let mut result = format!("{head}{}", shadow.quoted());
+    let mut at = 0;
+    // Only words outside of strings and comments count; the tokenizer tells them.
+    for (offset, token) in significant_tokens(body)? {
+        if token.eq_ignore_ascii_case("REFERENCES") {
+            let end = offset + token.len();
+            let after = body.get(end..)?;
+            let table = after.trim_start();
+            let name_starts = end + (after.len() - table.len());
+            let name_ends = name_starts + 1 + end_of_quoted(table)?;
+            if !body.get(name_ends..)?.starts_with('.') {
+                result.push_str(body.get(at..name_starts)?);
+                result.push_str(&quote_identifier(source_schema));
+                result.push('.');
+                at = name_starts;
+            }
+        }
+    }
+    result.push_str(body.get(at..)?);
+    Some(result)
+}
+
+/// Offset of the closing backtick of a name that begins the text.
+fn end_of_quoted(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    if bytes.first() != Some(&b'`') {
+        return None;
+    }
+    let mut at = 1;
+    while at < bytes.len() {
+        if bytes.get(at) == Some(&b'`') {
+            if bytes.get(at + 1) == Some(&b'`') {
+                at += 2;
+                continue;
+            }
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
+}
+
+/// Unquoted words with their byte offsets.
+fn significant_tokens(text: &str) -> Option<Vec<(usize, String)>> {
+    let dialect = MySqlDialect {};
+    let tokens = Tokenizer::new(&dialect, text).with_unescape(false).tokenize_with_location().ok()?;
+    let line_starts: Vec<usize> = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+    tokens
+        .into_iter()
+        .filter_map(|token| match token.token {
+            Token::Word(word) if word.quote_style.is_none() => Some((token.span.start, word.value)),
+            _ => None,
+        })
+        .map(|(start, word)| {
+            let line = usize::try_from(start.line.checked_sub(1)?).ok()?;
+            let column = usize::try_from(start.column.checked_sub(1)?).ok()?;
+            let from = *line_starts.get(line)?;
+            let (offset, _) = text.get(from..)?.char_indices().nth(column)?;
+            Some((from + offset, word))
+        })
+        .collect()
+}
+
+/// Creates the sentry in the retired table's place.
+///
+/// # Errors
+/// As the server says.
+pub async fn create_sentry(link: &mut Link, names: &Names) -> Result<(), Error> {
+    Ok(link.run(&format!("CREATE TABLE IF NOT EXISTS {} ({SENTRY_COLUMN} INT PRIMARY KEY)", names.retired.quoted())).await?)
+}
+
+/// Drops what stands in the retired table's place if it is a sentry, and only then.
+///
+/// # Errors
+/// As the server says.
+pub async fn drop_sentry(link: &mut Link, names: &Names) -> Result<(), Error> {
+    if look(link, names).await?.sentry {
+        link.run(&format!("DROP TABLE IF EXISTS {}", names.retired.quoted())).await?;
+    }
+    Ok(())
+}
+
+/// Undoes everything before a swap: drops shadow and sentry, and the side schemas where nothing else lives in them.
+///
+/// # Errors
+/// As the server says. Never drops anything where the source does not exist: then a swap may have happened.
+pub async fn undo(link: &mut Link, names: &Names) -> Result<(), Error> {
+    let existing = look(link, names).await?;
+    if !existing.source {
+        return Err(Error::Stuck(
+            format!("{} does not exist, so nothing was dropped", names.source),
+            format!(
+                "look into the schemas {} and {}, bring the table back by RENAME TABLE, then RESUME",
+                names.shadow.schema, names.retired.schema
+            ),
+        ));
+    }
+    link.run(&format!("DROP TABLE IF EXISTS {}", names.shadow.quoted())).await.or_else(no_such_schema)?;
+    if existing.sentry {
+        link.run(&format!("DROP TABLE IF EXISTS {}", names.retired.quoted())).await?;
+    }
+    drop_empty_schemas(link, names).await
+}
+
+/// Drops the retired table after the swap.
+///
+/// # Errors
+/// As the server says.
+pub async fn clean_up(link: &mut Link, names: &Names) -> Result<(), Error> {
+    let existing = look(link, names).await?;
+    if existing.source && !existing.shadow {
+        link.run(&format!("DROP TABLE IF EXISTS {}", names.retired.quoted())).await.or_else(no_such_schema)?;
+    }
+    drop_empty_schemas(link, names).await
+}
+
+fn no_such_schema(error: crate::upstream::Error) -> Result<(), crate::upstream::Error> {
+    if error.code() == Some(1049) { Ok(()) } else { Err(error) }
+}
+
+async fn drop_empty_schemas(link: &mut Link, names: &Names) -> Result<(), Error> {
+    for side in [&names.shadow, &names.retired] {
+        let left =
+            link.cell(&format!("SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = {}", literal(&side.schema))).await?;
+        if left.as_deref() == Some("0") {
+            link.run(&format!("DROP DATABASE IF EXISTS {}", quote_identifier(&side.schema))).await?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn side_names_sort_after_and_fit() {
+        let names = Names::of(&TableName::new("shop", "orders"));
+        assert_eq!(names.shadow, TableName::new("~shadow_shop", "orders"));
+        assert!(names.sort_after_source());
+        let long = Names::of(&TableName::new("x".repeat(64), "t"));
+        assert!(long.shadow.schema.len() <= 64 && long.retired.schema.len() <= 64);
+        let other = Names::of(&TableName::new(format!("{}y", "x".repeat(63)), "t"));
+        assert_ne!(long.shadow.schema, other.shadow.schema);
+        assert!(!Names::of(&TableName::new("émoi", "t")).sort_after_source());
+    }
+
+    #[test]
+    fn references_point_to_the_schema_of_the_source() {
+        let statement = "CREATE TABLE `t``x` (\n  `id` int COMMENT 'REFERENCES `no`',\n  `é` int,\n  CONSTRAINT `a` FOREIGN KEY (`id`) REFERENCES `p``q` (`id`),\n  \
+                         CONSTRAINT `b` FOREIGN KEY (`id`) REFERENCES `other`.`p` (`id`)\n) ENGINE=InnoDB";
+        let relocated = relocate(statement, "db`1", &TableName::new("~shadow_db`1", "t`x")).unwrap();
+        assert_eq!(
+            relocated,
+            "CREATE TABLE `~shadow_db``1`.`t``x` (\n  `id` int COMMENT 'REFERENCES `no`',\n  `é` int,\n  CONSTRAINT `a` FOREIGN KEY (`id`) REFERENCES \
+             `db``1`.`p``q` (`id`),\n  CONSTRAINT `b` FOREIGN KEY (`id`) REFERENCES `other`.`p` (`id`)\n) ENGINE=InnoDB"
+        );
+    }
+}

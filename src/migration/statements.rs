@@ -1,0 +1,356 @@
+//! The SQL of copy, apply and verify for one pair of tables. Pure: names and literals in, text out.
+//!
+//! Invariants: I-E1 (the copy skips rows that are there by the same key and hides nothing), I-E3 (locking reads of the
+//! source skip what others hold), F20 (they are forced onto the key that identifies the row and read a column it lacks).
+
+use std::fmt::Write;
+
+use crate::ids::{TableName, quote_identifier};
+use crate::schema::mapping::Mapping;
+
+/// One row's key as SQL literals, in the order of the key's columns.
+pub type Literals = Vec<String>;
+
+/// Both ends of a chunk; `None` is open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Range {
+    /// Everything greater than this.
+    pub after: Option<Literals>,
+    /// Up to this and including it.
+    pub through: Option<Literals>,
+}
+
+/// Texts that depend only on the two tables.
+#[derive(Clone, Debug)]
+pub struct Statements {
+    source: String,
+    shadow: String,
+    force: String,
+    source_key: Vec<String>,
+    shadow_key: Vec<String>,
+    source_columns: String,
+    shadow_columns: String,
+    key_expressions: String,
+    uncovered: Option<String>,
+    share: &'static str,
+}
+
+impl Statements {
+    /// `key_expressions` read the key's columns so that they can be turned into literals again; `share` is the clause of a
+    /// locking read that skips locked rows.
+    pub fn new(source: &TableName, shadow: &TableName, mapping: &Mapping, key_expressions: &[String], share: &'static str) -> Self {
+        let list = |names: Vec<String>| names.join(", ");
+        let in_key = |name: &str| mapping.key.columns.iter().any(|pair| pair.source.name == name);
+        Self {
+            source: source.quoted(),
+            shadow: shadow.quoted(),
+            force: format!("FORCE INDEX ({})", quote_identifier(&mapping.key.source_index)),
+            source_key: mapping.key.columns.iter().map(|pair| quote_identifier(&pair.source.name)).collect(),
+            shadow_key: mapping.key.columns.iter().map(|pair| quote_identifier(&pair.shadow.name)).collect(),
+            source_columns: list(mapping.pairs.iter().map(|pair| quote_identifier(&pair.source.name)).collect()),
+            shadow_columns: list(mapping.pairs.iter().map(|pair| quote_identifier(&pair.shadow.name)).collect()),
+            key_expressions: key_expressions.join(", "),
+            uncovered: mapping.pairs.iter().map(|pair| &pair.source.name).find(|name| !in_key(name)).map(|name| quote_identifier(name)),
+            share,
+        }
+    }
+
+    /// Number of key columns.
+    pub fn key_width(&self) -> usize {
+        self.source_key.len()
+    }
+
+    /// The key of the row that ends the chunk of `rows` rows after `after`; no row where fewer are left.
+    pub fn boundary(&self, after: Option<&Literals>, rows: u64) -> String {
+        let range = Range { after: after.cloned(), through: None };
+        format!(
+            "SELECT {} FROM {} {} WHERE {} ORDER BY {} LIMIT {}, 1",
+            self.key_expressions,
+            self.source,
+            self.force,
+            condition(&self.source_key, &range),
+            self.source_key.join(", "),
+            rows.saturating_sub(1)
+        )
+    }
+
+    /// Copies one chunk on the server. Rows whose key is there already stay as they are (I-E1).
+    pub fn copy(&self, range: &Range) -> String {
+        let skip = self.shadow_key.first().map_or("", String::as_str);
+        format!(
+            "INSERT INTO {shadow} ({}) SELECT {} FROM {} AS `tg_source` {} WHERE {} ON DUPLICATE KEY UPDATE {shadow}.{skip} = {shadow}.{skip}",
+            self.shadow_columns,
+            prefixed(&self.source_columns),
+            self.source,
+            self.force,
+            condition(&self.source_key_of("`tg_source`"), range),
+            shadow = self.shadow,
+        )
+    }
+
+    /// Keys of the source within a chunk that the shadow lacks (I-E1).
+    pub fn missing(&self, range: &Range) -> String {
+        let joined = self.source_key.iter().zip(&self.shadow_key).map(|(s, d)| format!("`tg_shadow`.{d} = `tg_source`.{s}"));
+        format!(
+            "SELECT {} FROM {} AS `tg_source` {} WHERE {} AND NOT EXISTS (SELECT 1 FROM {} AS `tg_shadow` WHERE {})",
+            self.key_expressions_of("`tg_source`"),
+            self.source,
+            self.force,
+            condition(&self.source_key_of("`tg_source`"), range),
+            self.shadow,
+            joined.collect::<Vec<_>>().join(" AND ")
+        )
+    }
+
+    /// Reads and share-locks those of the rows that nobody else has locked (I-E2, I-E3, F20).
+    pub fn lock_rows(&self, keys: &[Literals]) -> String {
+        let uncovered = self.uncovered.as_ref().map_or(String::new(), |column| format!(", {column} IS NULL"));
+        format!(
+            "SELECT {}{uncovered} FROM {} {} WHERE {} {}",
+            self.key_expressions,
+            self.source,
+            self.force,
+            one_of(&self.source_key, keys),
+            self.share
+        )
+    }
+
+    /// Which of the rows a plain read sees.
+    pub fn see_rows(&self, keys: &[Literals]) -> String {
+        format!("SELECT {} FROM {} {} WHERE {}", self.key_expressions, self.source, self.force, one_of(&self.source_key, keys))
+    }
+
+    /// One row with a 0 or 1 for each key: whether the source has a row that is equal by the key's collation.
+    pub fn exist(&self, keys: &[Literals]) -> String {
+        let each = keys
+            .iter()
+            .map(|key| format!("EXISTS (SELECT 1 FROM {} WHERE {})", self.source, one_of(&self.source_key, std::slice::from_ref(key))));
+        format!("SELECT {}", each.collect::<Vec<_>>().join(", "))
+    }
+
+    /// Makes the shadow's rows what the source's are.
+    pub fn replace(&self, keys: &[Literals]) -> String {
+        self.fill("REPLACE", keys)
+    }
+
+    /// As [`Statements::replace`] where the rows were deleted before: another unique key that refuses a row is an error.
+    pub fn insert(&self, keys: &[Literals]) -> String {
+        self.fill("INSERT", keys)
+    }
+
+    fn fill(&self, verb: &str, keys: &[Literals]) -> String {
+        format!(
+            "{verb} INTO {} ({}) SELECT {} FROM {} {} WHERE {}",
+            self.shadow,
+            self.shadow_columns,
+            self.source_columns,
+            self.source,
+            self.force,
+            one_of(&self.source_key, keys)
+        )
+    }
+
+    /// Deletes rows of the shadow.
+    pub fn delete(&self, keys: &[Literals]) -> String {
+        format!("DELETE FROM {} WHERE {}", self.shadow, one_of(&self.shadow_key, keys))
+    }
+
+    /// Selects `what` from the source's rows in a range.
+    pub fn of_source(&self, what: &str, range: &Range) -> String {
+        format!("SELECT {what} FROM {} {} WHERE {}", self.source, self.force, condition(&self.source_key, range))
+    }
+
+    /// Selects `what` from the shadow's rows in a range.
+    pub fn of_shadow(&self, what: &str, range: &Range) -> String {
+        format!("SELECT {what} FROM {} WHERE {}", self.shadow, condition(&self.shadow_key, range))
+    }
+
+    /// Selects the source's key and `what` of another table's row with the same key, for the source's rows in a range.
+    /// `what` and `other_key` name the other table's columns behind the alias `tg_other`.
+    pub fn joined(&self, what: &str, other: &str, range: &Range) -> String {
+        let key = self.key_expressions_of("`tg_source`");
+        let on = self.source_key.iter().zip(&self.shadow_key).map(|(s, o)| format!("`tg_other`.{o} = `tg_source`.{s}"));
+        format!(
+            "SELECT {key}, {what} FROM {} AS `tg_source` {} STRAIGHT_JOIN {other} AS `tg_other` ON {} WHERE {}",
+            self.source,
+            self.force,
+            on.collect::<Vec<_>>().join(" AND "),
+            condition(&self.source_key_of("`tg_source`"), range)
+        )
+    }
+
+    /// The shadow's keys in a range that the source does not have, as the shadow stores them.
+    pub fn surplus(&self, range: &Range) -> String {
+        let mut expressions = self.key_expressions.clone();
+        for (source, shadow) in self.source_key.iter().zip(&self.shadow_key) {
+            expressions = expressions.replace(source.as_str(), &format!("`tg_shadow`.{shadow}"));
+        }
+        let on = self.source_key.iter().zip(&self.shadow_key).map(|(s, d)| format!("`tg_source`.{s} = `tg_shadow`.{d}"));
+        let key: Vec<String> = self.shadow_key.iter().map(|column| format!("`tg_shadow`.{column}")).collect();
+        format!(
+            "SELECT {expressions} FROM {} AS `tg_shadow` WHERE {} AND NOT EXISTS (SELECT 1 FROM {} AS `tg_source` WHERE {})",
+            self.shadow,
+            condition(&key, range),
+            self.source,
+            on.collect::<Vec<_>>().join(" AND ")
+        )
+    }
+
+    /// Copies a chunk as the shadow would have it into a scratch table with the shadow's columns.
+    pub fn convert_into(&self, scratch: &str, range: &Range) -> String {
+        format!(
+            "INSERT INTO {scratch} ({}) SELECT {} FROM {} {} WHERE {}",
+            self.shadow_columns,
+            self.source_columns,
+            self.source,
+            self.force,
+            condition(&self.source_key, range)
+        )
+    }
+
+    /// Creates the scratch table of [`Statements::convert_into`].
+    pub fn create_scratch(&self, scratch: &str) -> String {
+        format!("CREATE TEMPORARY TABLE {scratch} AS SELECT {} FROM {} LIMIT 0", self.shadow_columns, self.shadow)
+    }
+
+    fn key_expressions_of(&self, alias: &str) -> String {
+        let mut expressions = self.key_expressions.clone();
+        for column in &self.source_key {
+            expressions = expressions.replace(column.as_str(), &format!("{alias}.{column}"));
+        }
+        expressions
+    }
+
+    /// Selects `what` from the source's row with a key.
+    pub fn row_of_source(&self, what: &str, key: &Literals) -> String {
+        format!("SELECT {what} FROM {} {} WHERE {}", self.source, self.force, one_of(&self.source_key, std::slice::from_ref(key)))
+    }
+
+    /// Selects `what` from the shadow's row with a key.
+    pub fn row_of_shadow(&self, what: &str, key: &Literals) -> String {
+        format!("SELECT {what} FROM {} WHERE {}", self.shadow, one_of(&self.shadow_key, std::slice::from_ref(key)))
+    }
+
+    fn source_key_of(&self, table: &str) -> Vec<String> {
+        self.source_key.iter().map(|column| format!("{table}.{column}")).collect()
+    }
+}
+
+/// The columns of a list, each with the source's alias before it: the shadow has the same table name.
+fn prefixed(columns: &str) -> String {
+    // Columns are separated by "`, `": a comma within a name stands inside backticks and is not followed by that.
+    format!("`tg_source`.{}", columns.replace("`, `", "`, `tg_source`.`"))
+}
+
+/// `(k1, k2) > after AND (k1, k2) <= through`, written so that the server reads only that range of the index.
+fn condition(key: &[String], range: &Range) -> String {
+    let mut parts = Vec::new();
+    if let Some(after) = &range.after {
+        parts.push(beyond(key, after, ">"));
+    }
+    if let Some(through) = &range.through {
+        parts.push(beyond(key, through, "<"));
+    }
+    if parts.is_empty() { "1 = 1".into() } else { parts.join(" AND ") }
+}
+
+fn beyond(key: &[String], bound: &Literals, sign: &str) -> String {
+    let is_lower = sign == ">";
+    let last = key.len().saturating_sub(1);
+    let mut text = String::new();
+    if key.len() > 1 {
+        if let (Some(column), Some(literal)) = (key.first(), bound.first()) {
+            let _ = write!(text, "{column} {sign}= {literal} AND ");
+        }
+    }
+    text.push('(');
+    for depth in 0..key.len() {
+        if depth > 0 {
+            text.push_str(" OR ");
+        }
+        text.push('(');
+        for (column, literal) in key.iter().zip(bound).take(depth) {
+            let _ = write!(text, "{column} = {literal} AND ");
+        }
+        let inclusive = if depth == last && !is_lower { "=" } else { "" };
+        if let (Some(column), Some(literal)) = (key.get(depth), bound.get(depth)) {
+            let _ = write!(text, "{column} {sign}{inclusive} {literal}");
+        }
+        text.push(')');
+    }
+    text.push(')');
+    text
+}
+
+fn one_of(key: &[String], keys: &[Literals]) -> String {
+    match key {
+        [column] => format!("{column} IN ({})", keys.iter().flatten().map(String::as_str).collect::<Vec<_>>().join(", ")),
+        columns => {
+            let each = keys.iter().map(|key| {
+                let pairs = columns.iter().zip(key).map(|(column, literal)| format!("{column} = {literal}"));
+                format!("({})", pairs.collect::<Vec<_>>().join(" AND "))
+            });
+            format!("({})", each.collect::<Vec<_>>().join(" OR "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::mapping::{Mapping, Pair, SharedKey};
+    use crate::schema::table::Column;
+
+    fn pair(source: &str, shadow: &str) -> Pair {
+        let column = |name: &str| Column { name: name.into(), ..Column::default() };
+        Pair { source: column(source), shadow: column(shadow) }
+    }
+
+    fn statements(key: &[(&str, &str)]) -> Statements {
+        let key: Vec<Pair> = key.iter().map(|(s, d)| pair(s, d)).collect();
+        let mut pairs = key.clone();
+        pairs.push(pair("a,`b", "c"));
+        let expressions: Vec<String> = key.iter().map(|pair| quote_identifier(&pair.source.name)).collect();
+        let mapping = Mapping { pairs, key: SharedKey { source_index: "PRIMARY".into(), columns: key } };
+        Statements::new(&TableName::new("db", "t"), &TableName::new("~shadow_db", "t"), &mapping, &expressions, "FOR SHARE SKIP LOCKED")
+    }
+
+    fn lits(values: &[&str]) -> Literals {
+        values.iter().map(|value| (*value).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_chunk_is_copied_between_its_bounds() {
+        let range = Range { after: Some(lits(&["5"])), through: Some(lits(&["9"])) };
+        assert_eq!(
+            statements(&[("id", "key")]).copy(&range),
+            "INSERT INTO `~shadow_db`.`t` (`key`, `c`) SELECT `tg_source`.`id`, `tg_source`.`a,``b` FROM `db`.`t` AS `tg_source` FORCE INDEX (`PRIMARY`) \
+             WHERE (((`tg_source`.`id` > 5))) AND (((`tg_source`.`id` <= 9))) ON DUPLICATE KEY UPDATE `~shadow_db`.`t`.`key` = `~shadow_db`.`t`.`key`"
+                .replace("(((", "((")
+                .replace(")))", "))")
+        );
+    }
+
+    #[test]
+    fn composite_bounds_are_spelt_out() {
+        let range = Range { after: Some(lits(&["1", "2"])), through: Some(lits(&["3", "4"])) };
+        let text = statements(&[("a", "a"), ("b", "b")]).see_rows(&[lits(&["1", "2"]), lits(&["3", "4"])]);
+        assert!(text.ends_with("WHERE ((`a` = 1 AND `b` = 2) OR (`a` = 3 AND `b` = 4))"), "{text}");
+        let text = statements(&[("a", "a"), ("b", "b")]).of_shadow("1", &range);
+        assert_eq!(
+            text,
+            "SELECT 1 FROM `~shadow_db`.`t` WHERE `a` >= 1 AND ((`a` > 1) OR (`a` = 1 AND `b` > 2)) AND `a` <= 3 AND ((`a` < 3) OR (`a` = 3 AND `b` <= 4))"
+        );
+    }
+
+    #[test]
+    fn a_locking_read_takes_a_column_that_the_key_does_not_cover() {
+        let text = statements(&[("id", "id")]).lock_rows(&[lits(&["7"])]);
+        assert_eq!(text, "SELECT `id`, `a,``b` IS NULL FROM `db`.`t` FORCE INDEX (`PRIMARY`) WHERE `id` IN (7) FOR SHARE SKIP LOCKED");
+    }
+
+    #[test]
+    fn open_ends_have_no_condition() {
+        assert!(statements(&[("id", "id")]).copy(&Range::default()).contains("WHERE 1 = 1 ON"));
+    }
+}

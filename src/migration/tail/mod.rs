@@ -1,0 +1,244 @@
+//! Follows the server's binary log and notes the keys of the source that it mentions.
+//!
+//! Owns: the binlog stream of one migration. Never: row values other than keys.
+//! Invariants: I-E2 (what it notes is only ever a reason to look at the row, never the row), and [`Tail::reached`] moves
+//! only after everything before it was noted.
+//! An event of a kind that is not known ends the migration: silence would be loss.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use mysql_async::binlog::events::{Event, QueryEvent, RotateEvent};
+use mysql_async::{BinlogStream, BinlogStreamRequest};
+use tokio::sync::watch;
+
+mod judge;
+mod source;
+
+pub use source::Source;
+
+use super::apply::pending::{Op, Pending};
+use super::error::Error;
+use crate::schema::binlog_row::{RowsEvent, RowsKind, TableMap};
+use crate::schema::key::Key;
+use crate::upstream::{self, Facts, Link, Position, Server};
+
+/// The server sends a heartbeat every second; so long a silence means that it is gone.
+const SILENCE: Duration = Duration::from_secs(15);
+
+/// Numbers of event types, from the manual and, from 160 on, MariaDB's.
+mod kind {
+    pub(super) const QUERY: u8 = 0x02;
+    pub(super) const ROTATE: u8 = 0x04;
+    pub(super) const XID: u8 = 0x10;
+    pub(super) const TABLE_MAP: u8 = 0x13;
+    pub(super) const HEARTBEAT: u8 = 0x1b;
+    pub(super) const GTID: u8 = 0x21;
+    pub(super) const ANONYMOUS_GTID: u8 = 0x22;
+    pub(super) const TRANSACTION_PAYLOAD: u8 = 0x28;
+    pub(super) const HEARTBEAT_V2: u8 = 0x29;
+    pub(super) const GTID_TAGGED: u8 = 0x2a;
+    pub(super) const MARIADB_GTID: u8 = 162;
+    /// The last of MariaDB's events that cannot carry rows.
+    pub(super) const MARIADB_START_ENCRYPTION: u8 = 164;
+}
+
+/// How far the tail has read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// Everything before this was noted.
+    pub position: Position,
+    /// Where the transaction that it reads begins: a place to start again from.
+    pub boundary: Position,
+}
+
+/// A running tail.
+pub struct Tail {
+    stream: BinlogStream,
+    source: Source,
+    pending: Arc<Pending<Key>>,
+    sender: watch::Sender<Reached>,
+    position: Position,
+    boundary: Position,
+    table_id: Option<u64>,
+    /// The end of the compressed transaction whose events are coming.
+    payload_end: Option<u64>,
+}
+
+impl Tail {
+    /// Opens the stream at a position.
+    ///
+    /// # Errors
+    /// As the server says; 1236 where it no longer has that part of the log.
+    pub async fn open(
+        server: &Server,
+        facts: &Facts,
+        source: Source,
+        pending: Arc<Pending<Key>>,
+        start: &Position,
+    ) -> Result<(Self, watch::Receiver<Reached>), Error> {
+        let mut link: Link = server.connect().await?;
+        link.run("SET @master_heartbeat_period = 1000000000, @source_heartbeat_period = 1000000000").await?;
+        if facts.is_mariadb {
+            // Without it MariaDB refuses to send some of its own events.
+            link.run("SET @mariadb_slave_capability = 4").await?;
+        }
+        let server_id = 0xE000_0000 | (link.id().wrapping_mul(2_654_435_761) & 0x0FFF_FFFF) ^ (std::process::id() & 0xFFFF);
+        let request = BinlogStreamRequest::new(server_id).with_filename(start.file.as_bytes()).with_pos(start.offset);
+        let stream = link.into_conn().get_binlog_stream(request).await.map_err(upstream::Error::from)?;
+        let (sender, receiver) = watch::channel(Reached { position: start.clone(), boundary: start.clone() });
+        let tail =
+            Self { stream, source, pending, sender, position: start.clone(), boundary: start.clone(), table_id: None, payload_end: None };
+        Ok((tail, receiver))
+    }
+
+    /// Reads until something ends it; it never ends well.
+    ///
+    /// # Cancel safety
+    /// What was noted stays noted; the tail itself cannot go on.
+    pub async fn run(mut self) -> Error {
+        loop {
+            while self.pending.is_full() {
+                // The log waits on the server; memory here is bounded.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let event = match tokio::time::timeout(SILENCE, self.stream.next()).await {
+                Ok(Some(Ok(event))) => event,
+                Ok(Some(Err(error))) => return upstream::Error::from(error).into(),
+                Ok(None) => return upstream::Error::Lost("the binary log stream ended".into()).into(),
+                Err(_) => return upstream::Error::Lost(format!("the binary log stream was silent for {SILENCE:?}")).into(),
+            };
+            if let Err(error) = crate::failpoints::reach("tail.event").await {
+                return error.into();
+            }
+            if let Err(error) = self.take(&event) {
+                return error;
+            }
+        }
+    }
+
+    fn take(&mut self, event: &Event) -> Result<(), Error> {
+        let header = event.header();
+        let (kind, end) = (header.event_type_raw(), u64::from(header.log_pos()));
+        let begins_transaction = matches!(kind, kind::GTID | kind::ANONYMOUS_GTID | kind::GTID_TAGGED | kind::MARIADB_GTID);
+        if begins_transaction {
+            if self.payload_end.is_some() {
+                return Err(Error::Changed("a compressed transaction in the binary log could not be read; set binlog_transaction_compression = OFF and start again".into()));
+            }
+            self.boundary = self.position.clone();
+        }
+        let mut ends_payload = false;
+        match kind {
+            kind::ROTATE => return self.rotate(event),
+            kind::TABLE_MAP => self.map_table(event)?,
+            kind::QUERY => ends_payload = self.query(event)?,
+            kind::XID => ends_payload = true,
+            kind::TRANSACTION_PAYLOAD => {
+                self.payload_end = Some(end);
+                return Ok(());
+            }
+            kind if RowsKind::of_event(kind).is_some() => self.rows(kind, event)?,
+            kind::HEARTBEAT | kind::HEARTBEAT_V2 => {}
+            kind if kind > kind::MARIADB_START_ENCRYPTION => {
+                return Err(Error::Changed(
+                    "the server writes compressed events to its binary log; SET GLOBAL log_bin_compress = OFF and start again".into(),
+                ));
+            }
+            kind if kind > kind::GTID_TAGGED && kind < 160 && header.flags_raw() & 0x80 == 0 => {
+                return Err(Error::Changed(format!("the binary log holds an event of the unknown kind {kind} at {}", self.position)));
+            }
+            _ => {}
+        }
+        match self.payload_end {
+            // Positions inside a compressed transaction mean nothing; its end does, once everything in it was noted.
+            Some(payload_end) if ends_payload => {
+                self.payload_end = None;
+                self.advance(payload_end);
+            }
+            Some(_) => {}
+            None => self.advance(end),
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, end: u64) {
+        if end > self.position.offset {
+            self.position.offset = end;
+        }
+        self.sender.send_if_modified(|reached| {
+            let is_new = reached.position != self.position || reached.boundary != self.boundary;
+            if is_new {
+                *reached = Reached { position: self.position.clone(), boundary: self.boundary.clone() };
+            }
+            is_new
+        });
+    }
+
+    fn rotate(&mut self, event: &Event) -> Result<(), Error> {
+        let rotate =
+            event.read_event::<RotateEvent<'_>>().map_err(|error| upstream::Error::Unexpected(format!("a rotate event: {error}")))?;
+        // MariaDB's first rotate event carries its checksum behind the name: a name ends with its number.
+        let name = String::from_utf8_lossy(rotate.name_raw()).into_owned();
+        let digits_from = name.rfind('.').map_or(0, |at| at + 1);
+        let digits = name.get(digits_from..).map_or(0, |tail| tail.bytes().take_while(u8::is_ascii_digit).count());
+        let name = name.get(..digits_from + digits).unwrap_or_default();
+        if let Some(position) = Position::new(name, rotate.position())
+            && position > self.position
+        {
+            self.position = position;
+            self.boundary = self.position.clone();
+            self.table_id = None;
+            self.advance(0);
+        }
+        Ok(())
+    }
+
+    fn map_table(&mut self, event: &Event) -> Result<(), Error> {
+        let map = TableMap::parse(event.data()).map_err(|error| self.unreadable(&error))?;
+        if self.source.is(map.schema, map.table) {
+            self.source.learn(&map).map_err(|error| self.unreadable(&error))?;
+            self.table_id = Some(map.table_id);
+        } else if self.table_id == Some(map.table_id) {
+            self.table_id = None;
+        }
+        Ok(())
+    }
+
+    fn unreadable(&self, error: &dyn std::error::Error) -> Error {
+        Error::Changed(format!("the binary log near {} cannot be followed: {error}; start the migration again", self.position))
+    }
+
+    fn rows(&mut self, kind: u8, event: &Event) -> Result<(), Error> {
+        let Some(rows) = RowsEvent::parse(kind, event.data()).map_err(|error| self.unreadable(&error))? else { return Ok(()) };
+        if self.table_id != Some(rows.table_id) {
+            return Ok(());
+        }
+        for change in self.source.decode(&rows).map_err(|error| self.unreadable(&error))? {
+            match (rows.kind, change.before, change.after) {
+                (RowsKind::Update | RowsKind::PartialUpdate, Some(before), Some(after)) => {
+                    if before != after {
+                        self.pending.note(before, Op::Delete, &self.boundary);
+                    }
+                    self.pending.note(after, Op::Upsert, &self.boundary);
+                }
+                (RowsKind::Write, _, Some(after)) => self.pending.note(after, Op::Upsert, &self.boundary),
+                (RowsKind::Delete, Some(before), _) => self.pending.note(before, Op::Delete, &self.boundary),
+                _ => {
+                    return Err(Error::Changed(format!(
+                        "a row of {} in the binary log near {} has no key",
+                        self.source.table(),
+                        self.position
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges a statement in the log; `true` where it ends a transaction.
+    fn query(&mut self, event: &Event) -> Result<bool, Error> {
+        let query = event.read_event::<QueryEvent<'_>>().map_err(|error| upstream::Error::Unexpected(format!("a query event: {error}")))?;
+        judge::query(&self.source, query.query_raw(), &query.schema())
+    }
+}

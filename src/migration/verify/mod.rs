@@ -1,0 +1,237 @@
+//! Compares source and shadow before the cut-over: chunk by chunk, without a lock.
+//!
+//! Never: repairs. A key that differs although no event touched it ends the migration, with the key.
+//! How a difference is told from a change under way: the keys are watched, the tail is waited for, pending keys are applied,
+//! and the chunk is read again. Only a key that still differs and that no event has touched since the watch began is damaged.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Mutex, watch};
+
+use super::Refusal;
+use super::error::Error;
+use super::job::Job;
+use super::keys::KeyRange;
+use super::tail::Reached;
+use crate::schema::key::Key;
+use crate::upstream::{self, Link};
+
+mod expression;
+
+const CHUNK_ROWS: u64 = 20_000;
+
+/// How long the keys of one chunk may stay unsettled before the chunk is put off.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a chunk's comparison needs.
+struct Comparison {
+    job: Job,
+    reached: watch::Receiver<Reached>,
+    source_checksum: String,
+    shadow_checksum: String,
+    other_checksum: String,
+    /// Some column changes its type: the source's rows go through a scratch table first.
+    converts: bool,
+}
+
+/// One worker's connections.
+struct Links {
+    source: Link,
+    shadow: Link,
+    scratch: String,
+}
+
+/// Compares everything.
+///
+/// # Errors
+/// [`Error::Refused`] with the server's own 1062 where a new unique key turns a row away; [`Error::Damaged`] for a difference
+/// that nothing explains; the server's errors.
+pub async fn run(job: Job, reached: watch::Receiver<Reached>) -> Result<(), Error> {
+    let converts = job.mapping.pairs.iter().any(|pair| !pair.source.has_type_of(&pair.shadow));
+    let shadow_columns = || job.mapping.pairs.iter().map(|pair| &pair.shadow);
+    let source_columns: Vec<_> = job.mapping.pairs.iter().map(|pair| &pair.source).collect();
+    let comparison = Arc::new(Comparison {
+        source_checksum: if converts { expression::row(shadow_columns(), "") } else { expression::row(source_columns.iter().copied(), "") },
+        shadow_checksum: expression::row(shadow_columns(), ""),
+        other_checksum: expression::row(shadow_columns(), "`tg_other`."),
+        converts,
+        reached,
+        job: job.clone(),
+    });
+    let cursor = Arc::new(Mutex::new((job.server.connect_engine().await?, Some(None::<Key>))));
+    let mut workers = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        let (comparison, cursor) = (comparison.clone(), cursor.clone());
+        workers.spawn(async move {
+            let mut links = comparison.connect().await?;
+            while let Some(range) = next(&comparison.job, &cursor).await? {
+                crate::failpoints::reach("verify.chunk").await?;
+                comparison.chunk(&mut links, &range).await?;
+            }
+            Ok::<(), Error>(())
+        });
+    }
+    while let Some(worker) = workers.join_next().await {
+        worker.map_err(|error| Error::Changed(format!("a verify worker died: {error}")))??;
+    }
+    Ok(())
+}
+
+/// The next chunk: everything after the last one's end; `None` when the last one had no end.
+async fn next(job: &Job, cursor: &Mutex<(Link, Option<Option<Key>>)>) -> Result<Option<KeyRange>, Error> {
+    let mut cursor = cursor.lock().await;
+    let Some(after) = cursor.1.take() else { return Ok(None) };
+    let literals = after.as_ref().map(|key| job.keys.literals(key));
+    let found = cursor.0.rows(&job.statements.boundary(literals.as_ref(), CHUNK_ROWS)).await?;
+    let through = found.first().map(|row| job.keys.parse(row)).transpose()?;
+    cursor.1 = through.clone().map(Some);
+    Ok(Some(KeyRange { after, through }))
+}
+
+impl Comparison {
+    async fn connect(&self) -> Result<Links, Error> {
+        let mut links = Links {
+            source: self.job.server.connect_engine().await?,
+            shadow: self.job.server.connect_engine().await?,
+            scratch: format!("{}.`tidegate_scratch`", crate::ids::quote_identifier(&self.job.names.shadow.schema)),
+        };
+        if self.converts {
+            links.source.run(&self.job.statements.create_scratch(&links.scratch)).await?;
+        }
+        Ok(links)
+    }
+
+    async fn chunk(&self, links: &mut Links, range: &KeyRange) -> Result<(), Error> {
+        let literals = self.job.keys.range(range);
+        let sum = |row: &str| format!("COUNT(*), COALESCE(BIT_XOR({row}), 0), COALESCE(SUM({row}), 0)");
+        let shadow_sql = self.job.statements.of_shadow(&sum(&self.shadow_checksum), &literals);
+        let (source, shadow) =
+            tokio::join!(self.source_sum(&mut links.source, &links.scratch, range, &sum), links.shadow.texts(&shadow_sql));
+        if source? == shadow? { Ok(()) } else { self.key_by_key(links, range).await }
+    }
+
+    async fn source_sum(
+        &self,
+        link: &mut Link,
+        scratch: &str,
+        range: &KeyRange,
+        sum: &impl Fn(&str) -> String,
+    ) -> Result<Vec<Vec<String>>, upstream::Error> {
+        let literals = self.job.keys.range(range);
+        if !self.converts {
+            return link.texts(&self.job.statements.of_source(&sum(&self.source_checksum), &literals)).await;
+        }
+        link.run(&format!("DELETE FROM {scratch}")).await?;
+        link.run(&self.job.statements.convert_into(scratch, &literals)).await?;
+        link.texts(&format!("SELECT {} FROM {scratch}", sum(&self.source_checksum))).await
+    }
+
+    /// Keys that differ now: lacking or different in the shadow, and those that only the shadow has.
+    async fn differences(&self, links: &mut Links, range: &KeyRange) -> Result<HashSet<Key>, Error> {
+        let (keys, statements) = (&self.job.keys, &self.job.statements);
+        let literals = keys.range(range);
+        let source_rows = if self.converts {
+            links.source.run(&format!("DELETE FROM {}", links.scratch)).await?;
+            links.source.run(&statements.convert_into(&links.scratch, &literals)).await?;
+            links.source.rows(&statements.joined(&self.other_checksum, &links.scratch, &literals)).await?
+        } else {
+            let what = format!("{}, {}", keys.expressions().join(", "), self.source_checksum);
+            links.source.rows(&statements.of_source(&what, &literals)).await?
+        };
+        let shadow_name = self.job.names.shadow.quoted();
+        let shadow_rows = links.shadow.rows(&statements.joined(&self.other_checksum, &shadow_name, &literals)).await?;
+        let wanted = self.checksums(&source_rows)?;
+        let mut got = self.checksums(&shadow_rows)?;
+        let mut differ: HashSet<Key> = HashSet::new();
+        for (key, checksum) in wanted {
+            if got.remove(&key) != Some(checksum) {
+                differ.insert(key);
+            }
+        }
+        for row in links.shadow.rows(&statements.surplus(&literals)).await? {
+            differ.insert(keys.parse(&row)?);
+        }
+        Ok(differ)
+    }
+
+    fn checksums(&self, rows: &[Vec<Option<Vec<u8>>>]) -> Result<HashMap<Key, Vec<u8>>, Error> {
+        let mut checksums = HashMap::with_capacity(rows.len());
+        for row in rows {
+            let checksum = row.get(self.job.statements.key_width()).cloned().flatten().unwrap_or_default();
+            checksums.insert(self.job.keys.parse(row)?, checksum);
+        }
+        Ok(checksums)
+    }
+
+    async fn key_by_key(&self, links: &mut Links, range: &KeyRange) -> Result<(), Error> {
+        let give_up = Instant::now() + PATIENCE;
+        let mut suspects = self.differences(links, range).await?;
+        loop {
+            if suspects.is_empty() {
+                return Ok(());
+            }
+            let watch = self.job.pending.watch(suspects.iter().cloned());
+            self.settled(links, &suspects).await?;
+            let still: HashSet<Key> = self.differences(links, range).await?;
+            self.tail_reaches_now(links).await?;
+            let damaged = still.iter().find(|key| suspects.contains(*key) && !watch.was_touched(key));
+            if let Some(key) = damaged {
+                return Err(self.explain(links, key).await);
+            }
+            if Instant::now() > give_up {
+                return Err(Error::Stuck(
+                    format!("{} rows of {} change faster than they can be compared", still.len(), self.job.names.source),
+                    "RESUME when the application is quieter, or start the migration WITH verify = false".into(),
+                ));
+            }
+            suspects = still;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn tail_reaches_now(&self, links: &mut Links) -> Result<(), Error> {
+        let now = links.source.position(&self.job.facts).await?;
+        let mut reached = self.reached.clone();
+        let there = reached.wait_for(|reached| reached.position >= now);
+        match tokio::time::timeout(PATIENCE, there).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(upstream::Error::Lost("the tail does not come forward".into()).into()),
+        }
+    }
+
+    /// Waits until the tail is past this moment and none of the keys is pending, or patience ends (keys that the application
+    /// holds all the time stay pending: they were touched, so they are not damaged).
+    async fn settled(&self, links: &mut Links, suspects: &HashSet<Key>) -> Result<(), Error> {
+        self.tail_reaches_now(links).await?;
+        let give_up = Instant::now() + Duration::from_secs(2);
+        while suspects.iter().any(|key| self.job.pending.contains(key)) && Instant::now() < give_up {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    /// Why a row is not in the shadow as it should be: the server's own 1062, or damage.
+    async fn explain(&self, links: &mut Links, key: &Key) -> Error {
+        let literals = self.job.keys.literals(key);
+        let sql = self.job.statements.insert(std::slice::from_ref(&literals));
+        if let Err(error) = links.source.run("START TRANSACTION").await {
+            return error.into();
+        }
+        let answer = links.source.run(&sql).await;
+        if let Err(error) = links.source.run("ROLLBACK").await {
+            return error.into();
+        }
+        let key_itself = links.source.rows(&self.job.statements.row_of_shadow("1", &literals)).await;
+        match (answer, key_itself) {
+            (Err(error), Ok(rows)) if error.code() == Some(1062) && rows.is_empty() => Refusal::from_upstream(&error).into(),
+            (Err(error), _) if error.is_lost() => error.into(),
+            _ => Error::Damaged(format!(
+                "the row {} of {} differs in the shadow although nothing touched it; nothing was swapped. Please report this, with the ALTER and both rows' columns",
+                self.job.keys.show(key),
+                self.job.names.source
+            )),
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! The key that identifies a row: its values, and how to read and write them exactly.
+//!
+//! Owns: which column types can be a migration's key, and their literals, independent of the connection's settings.
+//! Never: takes a value through floating point, a time zone or a character set conversion.
+//! Invariants: the binlog and a SELECT of [`KeyColumn::select_expression`] give the same [`KeyValue`] for the same row.
+
+use std::cmp::Ordering;
+use std::fmt::Write as _;
+
+use crate::ids::quote_identifier;
+
+/// One column's value of a key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum KeyValue {
+    /// NULL; before every other value, as on the server.
+    Null,
+    /// A signed integer.
+    Int(i64),
+    /// An unsigned integer, or an ENUM's index.
+    UInt(u64),
+    /// A string's bytes as the table stores them; BINARY(n) with all its n bytes, CHAR(n) without trailing blanks.
+    Bytes(Box<[u8]>),
+    /// A decimal, date, time or year as the server writes it.
+    Text(String),
+}
+
+/// A row's key: one value for each key column, in the key's order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key(pub Box<[KeyValue]>);
+
+/// A key column's type, as far as reading and writing its values needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// TINYINT to BIGINT.
+    Int {
+        /// Bytes on disk: 1, 2, 3, 4 or 8.
+        bytes: u8,
+        /// UNSIGNED.
+        unsigned: bool,
+    },
+    /// CHAR, VARCHAR, BINARY, VARBINARY.
+    String {
+        /// The column's character set; `binary` for BINARY and VARBINARY.
+        charset: String,
+        /// The column's collation.
+        collation: String,
+        /// BINARY or VARBINARY: compared byte by byte.
+        binary: bool,
+        /// The n of BINARY(n); values are padded with zero bytes to it.
+        fixed_len: Option<u32>,
+    },
+    /// DECIMAL.
+    Decimal,
+    /// DATE.
+    Date,
+    /// DATETIME.
+    DateTime {
+        /// Digits of the fraction, 0 to 6.
+        fsp: u8,
+    },
+    /// TIME.
+    Time {
+        /// Digits of the fraction, 0 to 6.
+        fsp: u8,
+    },
+    /// YEAR.
+    Year,
+    /// ENUM; its value is the index, from 1, 0 for the empty error value.
+    Enum,
+}
+
+/// A text that is no value of the column's type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the server's text is no value of a key column of kind {0}")]
+pub struct BadText(&'static str);
+
+/// A column of the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyColumn {
+    /// The column's name.
+    pub name: String,
+    /// Its type.
+    pub kind: KeyKind,
+}
+
+impl KeyKind {
+    /// Tells whether comparing values here gives exactly the server's order. Not for collated strings, decimals and times.
+    pub fn is_ordered(&self) -> bool {
+        match self {
+            Self::Int { .. } | Self::Date | Self::DateTime { .. } | Self::Year | Self::Enum => true,
+            Self::String { binary, .. } => *binary,
+            Self::Decimal | Self::Time { .. } => false,
+        }
+    }
+
+    fn title(&self) -> &'static str {
+        match self {
+            Self::Int { .. } => "integer",
+            Self::String { .. } => "string",
+            Self::Decimal => "decimal",
+            Self::Date => "date",
+            Self::DateTime { .. } => "datetime",
+            Self::Time { .. } => "time",
+            Self::Year => "year",
+            Self::Enum => "enum",
+        }
+    }
+}
+
+/// Compares two keys; the server's order only where each column's kind is [`KeyKind::is_ordered`].
+pub fn compare(left: &Key, right: &Key) -> Ordering {
+    left.cmp(right)
+}
+
+/// Brings a string to the form that [`KeyValue::Bytes`] promises: BINARY(n) is stored, and logged, without its trailing zeros.
+pub(super) fn padded(bytes: &[u8], fixed_len: Option<u32>) -> KeyValue {
+    let mut bytes = bytes.to_vec();
+    if let Some(length) = fixed_len.and_then(|length| usize::try_from(length).ok()) {
+        bytes.resize(length.max(bytes.len()), 0);
+    }
+    KeyValue::Bytes(bytes.into_boxed_slice())
+}
+
+impl KeyColumn {
+    /// The kind of a column from its row in information_schema.columns (DATA_TYPE, COLUMN_TYPE, CHARACTER_SET_NAME,
+    /// COLLATION_NAME); none where the type cannot be a migration's key: its values have no exact literal (FLOAT, DOUBLE),
+    /// depend on a time zone (TIMESTAMP), or are of a type of one server only (UUID, INET6).
+    pub fn from_information_schema(data_type: &str, column_type: &str, charset: Option<&str>, collation: Option<&str>) -> Option<KeyKind> {
+        let column_type = column_type.to_ascii_lowercase();
+        let int = |bytes| Some(KeyKind::Int { bytes, unsigned: column_type.contains("unsigned") });
+        let fsp = || length_of(&column_type).and_then(|fsp| u8::try_from(fsp).ok()).unwrap_or(0);
+        let binary = |fixed_len| KeyKind::String { charset: "binary".to_owned(), collation: "binary".to_owned(), binary: true, fixed_len };
+        match data_type.to_ascii_lowercase().as_str() {
+            "tinyint" => int(1),
+            "smallint" => int(2),
+            "mediumint" => int(3),
+            "int" => int(4),
+            "bigint" => int(8),
+            "decimal" => Some(KeyKind::Decimal),
+            "date" => Some(KeyKind::Date),
+            "datetime" => Some(KeyKind::DateTime { fsp: fsp() }),
+            "time" => Some(KeyKind::Time { fsp: fsp() }),
+            "year" => Some(KeyKind::Year),
+            "enum" => Some(KeyKind::Enum),
+            "binary" => Some(binary(Some(length_of(&column_type).unwrap_or(1)))),
+            "varbinary" => Some(binary(None)),
+            "char" | "varchar" => {
+                let (charset, collation) = (charset?.to_owned(), collation?.to_owned());
+                Some(KeyKind::String { charset, collation, binary: false, fixed_len: None })
+            }
+            _ => None,
+        }
+    }
+
+    /// The value as an SQL literal that means the same under every character set, sql_mode and time zone of a connection.
+    /// A string carries no collation of its own, so that comparing it with a column goes by the column's.
+    pub fn literal(&self, value: &KeyValue) -> String {
+        match value {
+            KeyValue::Null => "NULL".to_owned(),
+            KeyValue::Int(number) => number.to_string(),
+            KeyValue::UInt(number) => number.to_string(),
+            KeyValue::Bytes(bytes) => {
+                let mut hex = String::with_capacity(bytes.len() * 2 + 48);
+                if let KeyKind::String { charset, binary: false, .. } = &self.kind {
+                    let _ = write!(hex, "_{charset} ");
+                }
+                hex.push_str("X'");
+                for byte in bytes {
+                    let _ = write!(hex, "{byte:02X}");
+                }
+                hex.push('\'');
+                hex
+            }
+            KeyValue::Text(text) if self.kind == KeyKind::Decimal => text.clone(),
+            KeyValue::Text(text) => format!("'{text}'"),
+        }
+    }
+
+    /// What a SELECT must ask for so that [`KeyColumn::parse_text`] gives the value exactly. Not under the sql_mode
+    /// PAD_CHAR_TO_FULL_LENGTH, which adds blanks to CHAR.
+    pub fn select_expression(&self) -> String {
+        let name = quote_identifier(&self.name);
+        match self.kind {
+            KeyKind::String { .. } => format!("HEX({name})"),
+            KeyKind::Enum => format!("{name}+0"),
+            _ => name,
+        }
+    }
+
+    /// Reads a value of [`KeyColumn::select_expression`] as the text protocol gives it; none is NULL.
+    ///
+    /// # Errors
+    /// [`BadText`] where the text is no value of the column's type.
+    pub fn parse_text(&self, text: Option<&[u8]>) -> Result<KeyValue, BadText> {
+        let bad = BadText(self.kind.title());
+        let Some(text) = text else { return Ok(KeyValue::Null) };
+        let text = std::str::from_utf8(text).map_err(|_| bad)?;
+        match &self.kind {
+            KeyKind::Int { unsigned: false, .. } => text.parse().map(KeyValue::Int).map_err(|_| bad),
+            KeyKind::Int { unsigned: true, .. } => text.parse().map(KeyValue::UInt).map_err(|_| bad),
+            // The sum of an ENUM and 0 is a DOUBLE on both servers, written without a fraction.
+            KeyKind::Enum => text.parse().map(KeyValue::UInt).map_err(|_| bad),
+            KeyKind::String { fixed_len, .. } => Ok(padded(&from_hex(text).ok_or(bad)?, *fixed_len)),
+            KeyKind::Decimal | KeyKind::Date | KeyKind::DateTime { .. } | KeyKind::Time { .. } | KeyKind::Year => {
+                let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || b"-:. ".contains(&byte));
+                if plain { Ok(KeyValue::Text(text.to_owned())) } else { Err(bad) }
+            }
+        }
+    }
+}
+
+/// The number in `type(n)`.
+fn length_of(column_type: &str) -> Option<u32> {
+    let (_, after) = column_type.split_once('(')?;
+    let (number, _) = after.split_once(')')?;
+    number.trim().parse().ok()
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    if !text.len().is_multiple_of(2) {
+        return None;
+    }
+    text.as_bytes().chunks_exact(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn column(data_type: &str, column_type: &str, charset: Option<&str>) -> KeyColumn {
+        let collation = charset.map(|charset| format!("{charset}_bin"));
+        let kind = KeyColumn::from_information_schema(data_type, column_type, charset, collation.as_deref()).unwrap();
+        KeyColumn { name: "a`b".into(), kind }
+    }
+
+    #[test]
+    fn types_without_exact_values_are_no_keys() {
+        for data_type in ["float", "double", "timestamp", "bit", "set", "json", "geometry", "uuid", "inet6", "text", "blob", "vector"] {
+            assert_eq!(KeyColumn::from_information_schema(data_type, data_type, Some("utf8mb4"), Some("utf8mb4_bin")), None, "{data_type}");
+        }
+    }
+
+    #[test]
+    fn literals_do_not_depend_on_the_connection() {
+        let text = column("varchar", "varchar(10)", Some("utf8mb4"));
+        assert_eq!(text.literal(&KeyValue::Bytes(b"a'\xf0".as_slice().into())), "_utf8mb4 X'6127F0'");
+        assert_eq!(text.literal(&KeyValue::Bytes(b"".as_slice().into())), "_utf8mb4 X''");
+        assert_eq!(column("varbinary", "varbinary(10)", None).literal(&KeyValue::Bytes(b"ab".as_slice().into())), "X'6162'");
+        assert_eq!(column("bigint", "bigint unsigned", None).literal(&KeyValue::UInt(u64::MAX)), "18446744073709551615");
+        assert_eq!(column("decimal", "decimal(5,2)", None).literal(&KeyValue::Text("-1.50".into())), "-1.50");
+        assert_eq!(
+            column("datetime", "datetime(3)", None).literal(&KeyValue::Text("2020-01-02 03:04:05.678".into())),
+            "'2020-01-02 03:04:05.678'"
+        );
+        assert_eq!(text.literal(&KeyValue::Null), "NULL");
+    }
+
+    #[test]
+    fn a_binary_column_is_padded_to_its_length() {
+        let id = column("binary", "binary(4)", None);
+        assert_eq!(id.parse_text(Some(b"6100")), Ok(KeyValue::Bytes(b"a\0\0\0".as_slice().into())));
+        assert_eq!(id.parse_text(Some(b"6100F")), Err(BadText("string")));
+    }
+
+    #[test]
+    fn kinds_tell_whether_they_are_ordered() {
+        assert!(column("int", "int(10) unsigned zerofill", None).kind.is_ordered());
+        assert!(column("binary", "binary(16)", None).kind.is_ordered());
+        assert!(column("datetime", "datetime(6)", None).kind.is_ordered());
+        assert!(!column("char", "char(3)", Some("ascii")).kind.is_ordered());
+        assert!(!column("decimal", "decimal(10,2)", None).kind.is_ordered());
+        assert!(!column("time", "time", None).kind.is_ordered());
+        let key = |values: Vec<KeyValue>| Key(values.into());
+        assert_eq!(
+            compare(&key(vec![KeyValue::Int(-2), KeyValue::UInt(9)]), &key(vec![KeyValue::Int(1), KeyValue::UInt(1)])),
+            Ordering::Less
+        );
+    }
+
+    #[test]
+    fn selects_ask_for_what_can_be_read() {
+        assert_eq!(column("char", "char(3)", Some("ascii")).select_expression(), "HEX(`a``b`)");
+        assert_eq!(column("enum", "enum('a','b')", Some("ascii")).select_expression(), "`a``b`+0");
+        assert_eq!(column("mediumint", "mediumint", None).parse_text(Some(b"-1")), Ok(KeyValue::Int(-1)));
+        assert_eq!(column("enum", "enum('a','b')", Some("ascii")).parse_text(Some(b"2")), Ok(KeyValue::UInt(2)));
+        assert_eq!(column("date", "date", None).parse_text(Some(b"2020-02-30' OR 1")), Err(BadText("date")));
+        assert_eq!(column("date", "date", None).parse_text(None), Ok(KeyValue::Null));
+    }
+
+    proptest! {
+        #[test]
+        fn strings_survive_hex(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let blob = column("varbinary", "varbinary(40)", None);
+            let literal = blob.literal(&KeyValue::Bytes(bytes.clone().into()));
+            let hex = literal.trim_start_matches("X'").trim_end_matches('\'');
+            prop_assert_eq!(blob.parse_text(Some(hex.as_bytes())), Ok(KeyValue::Bytes(bytes.into())));
+        }
+
+        #[test]
+        fn no_text_panics(text in proptest::collection::vec(any::<u8>(), 0..20)) {
+            for kind in [KeyKind::Int { bytes: 1, unsigned: true }, KeyKind::Decimal, KeyKind::Enum, column("binary", "binary(2)", None).kind] {
+                let _ = KeyColumn { name: String::new(), kind }.parse_text(Some(&text));
+            }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! One direction's bytes: read, judged, written. Small while little goes by, larger while much does, small again at rest.
+//!
+//! Invariants: I-P2 (never larger than its limit).
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+use tokio_util::io::poll_read_buf;
+
+/// What an idle session keeps.
+pub(super) const SMALL: usize = 4 << 10;
+/// What a busy one may take.
+pub(super) const LARGE: usize = 64 << 10;
+
+/// Bytes on their way: `[start..ready]` may be written, `[ready..]` is not judged yet.
+#[derive(Debug, Default)]
+pub(super) struct Buffer {
+    data: Vec<u8>,
+    start: usize,
+    ready: usize,
+}
+
+impl Buffer {
+    /// Starts with bytes that were read before.
+    pub(super) fn with(bytes: &[u8]) -> Self {
+        Self { data: bytes.to_vec(), start: 0, ready: 0 }
+    }
+
+    /// What is not judged yet.
+    pub(super) fn unjudged(&self) -> &[u8] {
+        self.data.get(self.ready..).unwrap_or_default()
+    }
+
+    /// `true` while something may be written.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready > self.start
+    }
+
+    /// `true` while nothing is kept at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.start == self.data.len()
+    }
+
+    /// Lets the next `count` bytes go out.
+    pub(super) fn release(&mut self, count: usize) {
+        self.ready = (self.ready + count).min(self.data.len());
+    }
+
+    /// Takes the next `count` bytes away, so that they never go out.
+    pub(super) fn discard(&mut self, count: usize) {
+        let end = (self.ready + count).min(self.data.len());
+        self.data.drain(self.ready..end);
+    }
+
+    /// Adds bytes of the proxy's own, to go out behind what is ready and before what is not judged.
+    pub(super) fn insert(&mut self, bytes: &[u8]) {
+        if self.ready == self.data.len() {
+            self.data.extend_from_slice(bytes);
+        } else {
+            self.data.splice(self.ready..self.ready, bytes.iter().copied());
+        }
+        self.ready += bytes.len();
+    }
+
+    /// Makes room for at least one byte, within `limit`; `false` where there is none.
+    fn make_room(&mut self, limit: usize) -> bool {
+        if self.data.len() < self.data.capacity() {
+            return true;
+        }
+        // Moving pays only where much is gained, or where nothing else helps.
+        if self.start > 0 && (self.start * 2 >= self.data.len() || self.start == self.ready) {
+            self.data.drain(..self.start);
+            self.ready -= self.start;
+            self.start = 0;
+            return true;
+        }
+        let capacity = self.data.capacity();
+        if capacity >= limit {
+            return false;
+        }
+        let wanted = match capacity {
+            0 => SMALL,
+            small if small < LARGE => LARGE,
+            large => large * 2,
+        };
+        self.data.reserve_exact(wanted.min(limit).max(SMALL) - self.data.len());
+        true
+    }
+
+    /// Reads once, or until what was there is read; returns how many bytes, 0 at the end of the stream.
+    pub(super) fn poll_fill(&mut self, context: &mut Context<'_>, stream: &mut TcpStream, limit: usize) -> Poll<io::Result<usize>> {
+        let mut total = 0;
+        while self.make_room(limit) {
+            let room = self.data.capacity() - self.data.len();
+            match poll_read_buf(Pin::new(&mut *stream), context, &mut self.data) {
+                Poll::Ready(Ok(read)) => {
+                    total += read;
+                    // A small buffer that was filled has more behind it: read on before writing.
+                    if read < room || self.data.capacity() >= LARGE {
+                        return Poll::Ready(Ok(if read == 0 { 0 } else { total }));
+                    }
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => break,
+            }
+        }
+        if total > 0 { Poll::Ready(Ok(total)) } else { Poll::Pending }
+    }
+
+    /// Writes what is ready; returns whether anything went out.
+    pub(super) fn poll_flush(&mut self, context: &mut Context<'_>, stream: &mut TcpStream) -> io::Result<bool> {
+        let mut wrote = false;
+        while let Some(bytes) = self.data.get(self.start..self.ready)
+            && !bytes.is_empty()
+        {
+            match Pin::new(&mut *stream).poll_write(context, bytes) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(count)) => {
+                    self.start += count;
+                    wrote = true;
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => break,
+            }
+        }
+        if wrote && self.is_empty() {
+            self.rest();
+        }
+        Ok(wrote)
+    }
+
+    /// Everything has gone out: begins at the front again, and gives a large room back.
+    fn rest(&mut self) {
+        self.start = 0;
+        self.ready = 0;
+        if self.data.capacity() > SMALL {
+            self.data = Vec::new();
+        } else {
+            self.data.clear();
+        }
+    }
+
+    /// What may still be written when the session ends.
+    pub(super) fn ready_bytes(&self) -> &[u8] {
+        self.data.get(self.start..self.ready).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_discarded_never_becomes_ready_and_what_is_inserted_comes_before_the_unjudged() {
+        let mut buffer = Buffer::with(b"aabbbcc");
+        buffer.release(2);
+        buffer.discard(3);
+        assert_eq!(buffer.unjudged(), b"cc");
+        buffer.insert(b"X");
+        assert_eq!(buffer.ready_bytes(), b"aaX");
+        buffer.release(9);
+        assert_eq!(buffer.ready_bytes(), b"aaXcc");
+    }
+
+    #[test]
+    fn room_is_bounded_and_given_back() {
+        let mut buffer = Buffer::default();
+        while buffer.make_room(LARGE) {
+            let room = buffer.data.capacity() - buffer.data.len();
+            buffer.data.resize(buffer.data.len() + room, 1);
+        }
+        assert!(buffer.data.capacity() <= LARGE);
+        buffer.release(LARGE);
+        buffer.start = LARGE / 2;
+        assert!(buffer.make_room(LARGE), "half of it has gone out");
+        buffer.start = buffer.data.len();
+        buffer.rest();
+        assert!(buffer.is_empty() && buffer.data.capacity() <= SMALL);
+    }
+}

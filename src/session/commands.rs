@@ -1,0 +1,260 @@
+//! The client's bytes: where each command begins, what it is, and whether it may go on.
+//!
+//! Invariants: I-G1 (a command goes to the server whole or not at all), I-P2 (what is gathered to be read is bounded; longer
+//! commands are judged as unknown), I-P3.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context as TaskContext, Poll};
+
+use crate::client_error::ClientError;
+use crate::wire::capabilities::QUERY_ATTRIBUTES;
+use crate::wire::packet::{CHUNK_MAX, HEADER, Header};
+use crate::wire::reply::Shape;
+use crate::wire::{answer, command, login};
+
+use super::exchange::{Exchange, Mode, Over, Rest};
+use super::intercept::{Asked, Decision};
+use super::notes::{self, Effect, Note};
+use super::prepared::TEXT_MAX;
+use super::replies::{Expected, Purpose};
+use super::transaction::Work;
+
+/// The longest text that is read while a migration needs to know; longer ones may touch everything.
+const TEXT_READ_MAX: usize = 1 << 20;
+/// How much of a text is read for its first words.
+const WORDS_READ_MAX: usize = 16 << 10;
+/// Replies that may be owed at once; more are not asked for until some have come.
+const EXPECTED_MAX: usize = 1024;
+
+/// What became of an attempt to take the next command.
+enum Step {
+    /// It was taken; there may be another.
+    Taken,
+    /// More bytes, a reply or a gate must come first.
+    Waits,
+}
+
+impl Exchange {
+    /// Judges the client's bytes as far as they go. Returns whether any were.
+    pub(super) fn advance_up(&mut self, task: &mut TaskContext<'_>) -> Result<bool, Over> {
+        let mut has_moved = false;
+        while !self.up.unjudged().is_empty() {
+            let step = match (&self.rest, self.mode) {
+                (Rest::Pass | Rest::Refuse(_), _) => self.step_over_rest(),
+                (Rest::None, Mode::Command) => self.command(task),
+                (Rest::None, Mode::File) => self.file(),
+                (Rest::None, Mode::Dialogue) => self.dialogue(),
+                (Rest::None, Mode::Opaque) => {
+                    let length = self.up.unjudged().len();
+                    self.up.release(length);
+                    Step::Taken
+                }
+            };
+            match step {
+                Step::Taken => has_moved = true,
+                Step::Waits => break,
+            }
+        }
+        Ok(has_moved)
+    }
+
+    /// Takes what is there of the packet that is going by.
+    fn step_over_rest(&mut self) -> Step {
+        let (used, passed) = self.client_packets.next(self.up.unjudged());
+        let ended = passed.map(|passed| passed.sequence);
+        if matches!(self.rest, Rest::Pass) {
+            self.up.release(used);
+            if ended.is_some() {
+                self.rest = Rest::None;
+            }
+            return Step::Taken;
+        }
+        self.up.discard(used);
+        if let Some(sequence) = ended
+            && let Rest::Refuse(error) = std::mem::replace(&mut self.rest, Rest::None)
+        {
+            let entry = error.entry();
+            let mut out = Vec::new();
+            answer::push_error(&mut out, sequence.wrapping_add(1), entry.code, Some(entry.state), &error.message());
+            self.down.insert(&out);
+        }
+        Step::Taken
+    }
+
+    fn pass(&mut self) -> Step {
+        self.rest = Rest::Pass;
+        self.step_over_rest()
+    }
+
+    /// A file for LOAD DATA LOCAL: packets until an empty one.
+    fn file(&mut self) -> Step {
+        let (used, passed) = self.client_packets.next(self.up.unjudged());
+        if passed.is_some_and(|passed| passed.first_length == 0) {
+            self.mode = Mode::Command;
+        }
+        self.up.release(used);
+        Step::Taken
+    }
+
+    /// A login's dialogue: whatever the client answers; a command behind it waits.
+    fn dialogue(&mut self) -> Step {
+        match Header::read(self.up.unjudged()) {
+            Some(header) if header.sequence != 0 => self.pass(),
+            _ => Step::Waits,
+        }
+    }
+
+    /// A command: gathered as far as it must be read, judged, and sent on its way.
+    fn command(&mut self, task: &mut TaskContext<'_>) -> Step {
+        let unjudged = self.up.unjudged();
+        let Some(header) = Header::read(unjudged) else { return Step::Waits };
+        let body = unjudged.get(HEADER..).unwrap_or_default();
+        let code = match body.first() {
+            Some(code) => *code,
+            None if header.length == 0 => 0,
+            None => return Step::Waits,
+        };
+        let generation = self.context.gates.generation();
+        let needed = needed(code, header.length, generation != 0);
+        if body.len() < needed {
+            self.wanted = HEADER + needed;
+            return Step::Waits;
+        }
+        self.wanted = 0;
+        if self.expected.len() >= EXPECTED_MAX {
+            return Step::Waits;
+        }
+        let is_whole = body.len() >= header.length && header.length < CHUNK_MAX;
+        let end = if is_whole { header.length } else { body.len().min(header.length) };
+        let payload = body.get(1..end).unwrap_or_default();
+        let has_attributes = self.capabilities & QUERY_ATTRIBUTES != 0;
+        let text = match code {
+            command::QUERY => command::sql_text(payload, has_attributes),
+            _ => None,
+        };
+        let note = note(code, payload, text);
+        if generation != 0 {
+            let asked = Asked {
+                code,
+                payload,
+                text: if is_whole { text } else { None },
+                is_whole,
+                work: note.work,
+                is_quiet: self.expected.is_empty(),
+                schema: &self.schema,
+            };
+            match self.desk.decide(task, &self.context, &self.record, &self.transaction, &mut self.prepared, &asked) {
+                Poll::Pending => {
+                    self.wanted = HEADER + body.len().min(TEXT_READ_MAX);
+                    return Step::Waits;
+                }
+                Poll::Ready(Decision::Forward) => {}
+                Poll::Ready(Decision::Refuse(error)) => return self.refuse(error),
+            }
+        } else {
+            self.desk.forget();
+        }
+        let expected = self.expectation(code, is_whole, header.length, note);
+        self.forward(code, expected)
+    }
+
+    fn refuse(&mut self, error: ClientError) -> Step {
+        tracing::info!(
+            session = %self.record.id,
+            user = self.record.user.get().map_or("", String::as_str),
+            client = %self.record.client,
+            tag = error.entry().tag,
+            message = %error.message(),
+            "a statement was answered by the proxy"
+        );
+        self.rest = Rest::Refuse(Box::new(error));
+        self.step_over_rest()
+    }
+
+    /// What the reply to the command at the front will look like and be for.
+    fn expectation(&mut self, code: u8, is_whole: bool, length: usize, note: Note) -> Expected {
+        let body = self.up.unjudged().get(HEADER..).unwrap_or_default();
+        let payload = body.get(1..length.min(body.len())).unwrap_or_default();
+        let shape = command::shape(code, payload);
+        let mut effect = note.effect;
+        let purpose = match code {
+            command::STMT_PREPARE => {
+                let text = (is_whole && payload.len() <= TEXT_MAX).then(|| Arc::from(payload));
+                self.prepared.sent(text.clone());
+                Purpose::Prepare(text)
+            }
+            command::CHANGE_USER => {
+                let schema = login::change_user_schema(payload, self.capabilities).unwrap_or_default();
+                Purpose::ChangeUser(String::from_utf8_lossy(schema).into_owned())
+            }
+            command::RESET_CONNECTION => Purpose::Reset,
+            command::INIT_DB => {
+                effect = Some(Effect::Schema(String::from_utf8_lossy(payload).into_owned()));
+                Purpose::Plain
+            }
+            command::PROCESS_KILL => {
+                effect = command::statement_id(payload).map(|id| Effect::Killed(u64::from(id)));
+                Purpose::Plain
+            }
+            command::STMT_CLOSE => {
+                if let Some(id) = command::statement_id(payload) {
+                    self.prepared.remove(id);
+                }
+                Purpose::Plain
+            }
+            _ => Purpose::Plain,
+        };
+        Expected { shape, work: note.work, purpose, effect: effect.map(Box::new) }
+    }
+
+    fn forward(&mut self, code: u8, expected: Expected) -> Step {
+        self.desk.forwarded();
+        self.transaction.sent(expected.work, &self.record);
+        self.record.statements.fetch_add(1, Ordering::Relaxed);
+        self.context.metrics.commands.inc();
+        match code {
+            command::STMT_SEND_LONG_DATA => self.is_amid_long_data = true,
+            command::STMT_EXECUTE | command::STMT_RESET | command::RESET_CONNECTION => self.is_amid_long_data = false,
+            command::CHANGE_USER => self.mode = Mode::Dialogue,
+            _ => {}
+        }
+        match expected.shape {
+            Shape::None => {}
+            Shape::Endless => {
+                self.mode = Mode::Opaque;
+                self.expect(expected);
+            }
+            _ => self.expect(expected),
+        }
+        self.pass()
+    }
+}
+
+/// How many bytes of a command's body must be there before it can be judged.
+fn needed(code: u8, length: usize, is_watched: bool) -> usize {
+    let most = match code {
+        command::QUERY if is_watched => TEXT_READ_MAX,
+        command::QUERY => WORDS_READ_MAX,
+        command::STMT_PREPARE if is_watched => TEXT_READ_MAX,
+        command::STMT_PREPARE | command::INIT_DB | command::CHANGE_USER => TEXT_MAX + 1,
+        command::STMT_EXECUTE | command::STMT_BULK_EXECUTE | command::STMT_CLOSE | command::STMT_FETCH | command::PROCESS_KILL => 10,
+        _ => 1,
+    };
+    length.min(most)
+}
+
+/// What a command does for its session's transaction and state.
+fn note(code: u8, payload: &[u8], text: Option<&[u8]>) -> Note {
+    let plain = |work| Note { work, effect: None };
+    match code {
+        command::QUERY => text.map_or(plain(Work::Statement), notes::read),
+        command::STMT_EXECUTE | command::STMT_BULK_EXECUTE => plain(Work::Statement),
+        // A table's definition alone makes no snapshot.
+        command::STMT_PREPARE | command::FIELD_LIST => plain(Work::Nothing),
+        _ => {
+            let _ = payload;
+            plain(Work::Nothing)
+        }
+    }
+}

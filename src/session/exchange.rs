@@ -1,0 +1,247 @@
+//! The pump: commands one way, replies the other, in one task.
+//!
+//! Owns: both sockets and both buffers. A write that cannot go on never keeps the other direction from being read, so
+//! that the two sides cannot wait for each other.
+//! Invariants: I-P1, I-P2 (a full buffer stops reading, nothing else does), I-G1 (a client that has gone is noticed before
+//! what it held is looked at).
+//! See: `commands.rs` for the client's bytes, `replies.rs` for the server's, `intercept.rs` for the gate.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use crate::census::Record;
+use crate::client_error::ClientError;
+use crate::wire::packet::Walker;
+use crate::wire::reply::Tracker;
+use crate::wire::{answer, command};
+
+use super::buffer::{Buffer, LARGE, SMALL};
+use super::intercept::Desk;
+use super::login::Established;
+use super::prepared::Prepared;
+use super::replies::Expected;
+use super::transaction::{Transaction, Work};
+use super::{Context, LAST_BYTES, hang_up};
+
+/// The futures of a shutdown are looked at when nothing else woke the session, and now and then.
+const LOOK_AROUND: u32 = 64;
+
+/// Why the exchange ended.
+#[derive(Debug)]
+pub(super) enum Over {
+    /// The client closed, or its connection broke.
+    ClientGone,
+    /// The server closed, or its connection broke.
+    ServerGone,
+    /// Either side's bytes cannot be followed.
+    Broken(ClientError),
+    /// The proxy is shutting down and the session is idle.
+    Stopped,
+}
+
+/// What the client's next bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// A command.
+    Command,
+    /// A file, until an empty packet.
+    File,
+    /// A login's dialogue, until its end.
+    Dialogue,
+    /// Whatever they are: a binlog dump.
+    Opaque,
+}
+
+/// What happens to the rest of the packet that is going by.
+#[derive(Debug)]
+pub(super) enum Rest {
+    /// Nothing is going by.
+    None,
+    /// It goes to the server.
+    Pass,
+    /// It is dropped, and answered with an error.
+    Refuse(Box<ClientError>),
+}
+
+/// One session after its login.
+pub(super) struct Exchange {
+    pub(super) context: Arc<Context>,
+    pub(super) record: Arc<Record>,
+    client: TcpStream,
+    server: TcpStream,
+    pub(super) up: Buffer,
+    pub(super) down: Buffer,
+    pub(super) mode: Mode,
+    pub(super) rest: Rest,
+    pub(super) client_packets: Walker,
+    /// Room that the next command needs before it can be judged.
+    pub(super) wanted: usize,
+    pub(super) expected: VecDeque<Expected>,
+    pub(super) tracker: Tracker,
+    /// Bytes of a swallowed reply that were fed to the tracker and not yet taken away.
+    pub(super) swallowed: usize,
+    pub(super) capabilities: u64,
+    pub(super) transaction: Transaction,
+    pub(super) prepared: Prepared,
+    pub(super) schema: String,
+    pub(super) desk: Desk,
+    /// COM_STMT_SEND_LONG_DATA went by and its COM_STMT_EXECUTE did not yet.
+    pub(super) is_amid_long_data: bool,
+    shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
+    is_stopping: bool,
+    turns: u32,
+}
+
+/// Carries a session from the end of its login to its own end.
+pub(super) async fn carry(established: Established, context: Arc<Context>, record: Arc<Record>) {
+    let mut transaction = Transaction::default();
+    transaction.replied(established.status, Work::Nothing, &record);
+    let shutdown = Box::pin(context.shutdown.clone().cancelled_owned());
+    let mut exchange = Exchange {
+        record,
+        client: established.client,
+        server: established.server,
+        up: Buffer::with(&established.from_client),
+        down: Buffer::with(&established.from_server),
+        mode: Mode::Command,
+        rest: Rest::None,
+        client_packets: Walker::default(),
+        wanted: 0,
+        expected: VecDeque::new(),
+        tracker: Tracker::new(established.capabilities),
+        swallowed: 0,
+        capabilities: established.capabilities,
+        transaction,
+        prepared: Prepared::default(),
+        schema: established.schema,
+        desk: Desk::default(),
+        is_amid_long_data: false,
+        shutdown,
+        is_stopping: false,
+        turns: 0,
+        context,
+    };
+    let over = std::future::poll_fn(|task| exchange.poll(task)).await;
+    exchange.finish(over).await;
+}
+
+impl Exchange {
+    fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<Over> {
+        let mut has_moved = false;
+        loop {
+            match self.turn(task) {
+                Ok(true) => has_moved = true,
+                Ok(false) => break,
+                Err(over) => return Poll::Ready(over),
+            }
+        }
+        self.turns = self.turns.wrapping_add(1);
+        if !self.is_stopping && (!has_moved || self.turns.is_multiple_of(LOOK_AROUND)) {
+            self.is_stopping = self.shutdown.as_mut().poll(task).is_ready();
+        }
+        if self.is_stopping && self.is_idle() {
+            return Poll::Ready(Over::Stopped);
+        }
+        Poll::Pending
+    }
+
+    /// Moves whatever can be moved; `false` where nothing could.
+    fn turn(&mut self, task: &mut TaskContext<'_>) -> Result<bool, Over> {
+        let mut has_moved = self.read_server(task)?;
+        if self.down.is_ready() {
+            has_moved |= self.down.poll_flush(task, &mut self.client).map_err(|error| self.lost("client", &error, Over::ClientGone))?;
+        }
+        has_moved |= self.read_client(task)?;
+        has_moved |= self.advance_up(task)?;
+        if self.up.is_ready() {
+            has_moved |= self.up.poll_flush(task, &mut self.server).map_err(|error| self.lost("server", &error, Over::ServerGone))?;
+        }
+        Ok(has_moved)
+    }
+
+    fn read_server(&mut self, task: &mut TaskContext<'_>) -> Result<bool, Over> {
+        match self.down.poll_fill(task, &mut self.server, LARGE) {
+            Poll::Ready(Ok(0)) => Err(Over::ServerGone),
+            Poll::Ready(Ok(_)) => {
+                self.advance_down()?;
+                Ok(true)
+            }
+            Poll::Ready(Err(error)) => Err(self.lost("server", &error, Over::ServerGone)),
+            Poll::Pending => Ok(false),
+        }
+    }
+
+    fn read_client(&mut self, task: &mut TaskContext<'_>) -> Result<bool, Over> {
+        // While a command is gathered or held there is room for a little more, so that the client's end is seen.
+        let limit = LARGE.max(self.wanted + SMALL);
+        match self.up.poll_fill(task, &mut self.client, limit) {
+            Poll::Ready(Ok(0)) => Err(self.client_closed(task)),
+            Poll::Ready(Ok(_)) => Ok(true),
+            Poll::Ready(Err(error)) => Err(self.lost("client", &error, Over::ClientGone)),
+            Poll::Pending => Ok(false),
+        }
+    }
+
+    /// What was judged before the client closed still goes out; what is held does not (I-G1).
+    fn client_closed(&mut self, task: &mut TaskContext<'_>) -> Over {
+        if !self.desk.is_holding() {
+            // A client may send its last commands and close at once.
+            if let Err(over) = self.advance_up(task) {
+                return over;
+            }
+        }
+        if let Err(error) = self.up.poll_flush(task, &mut self.server) {
+            tracing::debug!(session = %self.record.id, %error, "the server's connection broke while the client closed");
+        }
+        Over::ClientGone
+    }
+
+    fn lost(&self, side: &'static str, error: &io::Error, over: Over) -> Over {
+        tracing::debug!(session = %self.record.id, client = %self.record.client, side, %error, "a connection broke");
+        over
+    }
+
+    fn is_idle(&self) -> bool {
+        self.expected.is_empty()
+            && !self.transaction.is_open()
+            && self.up.is_empty()
+            && self.down.is_empty()
+            && matches!(self.rest, Rest::None)
+            && matches!(self.mode, Mode::Command | Mode::Opaque)
+    }
+
+    /// Gives both sides what they are owed, and closes.
+    async fn finish(self, over: Over) {
+        let Self { mut client, mut server, down, desk, record, mode, .. } = self;
+        drop(desk);
+        let mut owed = down.ready_bytes().to_vec();
+        match over {
+            Over::ClientGone => return,
+            Over::ServerGone => {}
+            Over::Broken(error) => {
+                let entry = error.entry();
+                tracing::error!(session = %record.id, client = %record.client, tag = entry.tag, "a session ended: its bytes cannot be followed");
+                answer::push_error(&mut owed, 1, entry.code, Some(entry.state), &error.message());
+            }
+            Over::Stopped => {
+                if mode == Mode::Command {
+                    // The server's log counts a connection that just ends as aborted.
+                    let _ = server.try_write(&[1, 0, 0, 0, command::QUIT]);
+                }
+            }
+        }
+        let _ = server.shutdown().await;
+        let sent = tokio::time::timeout(LAST_BYTES, client.write_all(&owed)).await;
+        if matches!(sent, Ok(Ok(()))) {
+            hang_up(client).await;
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! From the accepted connection to the end of its login.
+//!
+//! Owns: the greeting, the client's answer, the dialogue that proves the password.
+//! Never: a list of users; only the admin is known here, everybody else is the server's to judge.
+//! Invariants: I-P1 (salt, version and connection id are the server's own), I-P4; a login that ends here does not count
+//! as a broken handshake on the server (`farewell.rs`).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::census::Record;
+use crate::client_error::ClientError;
+use crate::metrics::LoginResult;
+use crate::net;
+use crate::wire::answer;
+use crate::wire::capabilities::{CLIENT_MYSQL, MASKED, OWN, PLUGIN_AUTH};
+use crate::wire::greeting::Greeting;
+use crate::wire::login::{Refused, Response};
+use crate::wire::packet::{self, HEADER, Header};
+use crate::wire::scramble::{self, CACHING_SHA2, NATIVE};
+
+use super::channel::{Broken, Channel, Packet};
+use super::{Context, farewell, hang_up, refuse};
+
+/// A session that both sides have agreed to.
+#[derive(Debug)]
+pub(super) struct Established {
+    pub(super) client: TcpStream,
+    pub(super) server: TcpStream,
+    /// What the client sent behind its login.
+    pub(super) from_client: BytesMut,
+    /// What the server sent behind its OK.
+    pub(super) from_server: BytesMut,
+    /// What both sides speak.
+    pub(super) capabilities: u64,
+    /// The status flags of the login's OK.
+    pub(super) status: u16,
+    /// The schema that the client asked for.
+    pub(super) schema: String,
+}
+
+/// An admin who has proven the password and was told so.
+#[derive(Debug)]
+pub(super) struct AdminDoor {
+    pub(super) stream: TcpStream,
+    pub(super) already_read: BytesMut,
+    pub(super) capabilities: u64,
+    pub(super) connection_id: u64,
+}
+
+/// How a login ended.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The server let the client in.
+    Through(Box<Established>),
+    /// The admin is in.
+    Admin(Box<AdminDoor>),
+    /// The client was refused, or has gone; everything was said.
+    Over,
+}
+
+/// A client that has been greeted.
+struct Greeted<'a> {
+    client: Channel,
+    context: &'a Arc<Context>,
+    record: &'a Arc<Record>,
+    salt: Vec<u8>,
+    offered: u64,
+    connection_id: u64,
+    deadline: Instant,
+}
+
+/// Leads a client through its login.
+pub(super) async fn login(client: TcpStream, context: &Arc<Context>, record: &Arc<Record>) -> Outcome {
+    let deadline = Instant::now() + Duration::from_secs(context.config.listen.login_timeout_s);
+    let mut client = Channel::new(client);
+    let Some((mut server, mut greeting_packet)) = reach(context, record).await else {
+        return without_server(client, context, record, deadline).await;
+    };
+    if greeting_packet.payload().first() == Some(&0xff) {
+        // 1040, 1129, 1130: the server's own words, unchanged (I-P4).
+        context.metrics.login(LoginResult::refused);
+        if client.send(&greeting_packet.bytes).await.is_ok() {
+            hang_up(client.stream).await;
+        }
+        return Outcome::Over;
+    }
+    let Some(greeting) = Greeting::read(greeting_packet.payload()) else {
+        tracing::error!(upstream = %context.config.upstream.address, "what answers at [upstream] address does not greet like MySQL or MariaDB");
+        return without_server(client, context, record, deadline).await;
+    };
+    let offered = greeting_packet.bytes.get_mut(HEADER..).map_or(0, |payload| greeting.mask(payload));
+    let connection_id = u64::from(greeting.connection_id);
+    record.connection_id.store(connection_id, Ordering::Relaxed);
+    if client.send(&greeting_packet.bytes).await.is_err() {
+        context.metrics.login(LoginResult::broken);
+        farewell::say(server, greeting, context.config.clone());
+        return Outcome::Over;
+    }
+    let mut greeted = Greeted { client, context, record, salt: greeting.salt.clone(), offered, connection_id, deadline };
+    let (packet, response) = match greeted.response().await {
+        Ok(answer) => answer,
+        Err(failed) => {
+            farewell::say(server, greeting, context.config.clone());
+            greeted.fail(failed).await;
+            return Outcome::Over;
+        }
+    };
+    if greeted.is_admin(&response) {
+        farewell::say(server, greeting, context.config.clone());
+        return greeted.admin(&packet, &response).await;
+    }
+    let masked = response.masked(packet.payload());
+    let mut out = Vec::with_capacity(HEADER + masked.len());
+    out.extend_from_slice(&Header { length: masked.len(), sequence: packet.sequence }.bytes());
+    out.extend_from_slice(&masked);
+    if server.send(&out).await.is_err() {
+        context.metrics.login(LoginResult::refused);
+        hang_up(greeted.client.stream).await;
+        return Outcome::Over;
+    }
+    greeted.relay(server, &greeting, &response).await
+}
+
+/// Dials the server and reads its greeting; `None` where it cannot be reached.
+async fn reach(context: &Context, record: &Record) -> Option<(Channel, Packet)> {
+    let timeout = Duration::from_millis(context.config.upstream.connect_timeout_ms);
+    let address = &context.config.upstream.address;
+    let stream = match net::dial(address, timeout).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::warn!(session = %record.id, client = %record.client, %error, "the server cannot be reached; only the admin can log in");
+            return None;
+        }
+    };
+    let mut server = Channel::new(stream);
+    match tokio::time::timeout(timeout, server.packet()).await {
+        Ok(Ok(packet)) => Some((server, packet)),
+        Ok(Err(error)) => {
+            tracing::warn!(session = %record.id, client = %record.client, upstream = %address, %error, "the server did not greet; only the admin can log in");
+            None
+        }
+        Err(_) => {
+            tracing::warn!(session = %record.id, client = %record.client, upstream = %address, after = ?timeout, "the server did not greet in time; only the admin can log in");
+            None
+        }
+    }
+}
+
+/// The proxy's own greeting, so that the admin can log in while the server cannot be reached.
+async fn without_server(mut client: Channel, context: &Arc<Context>, record: &Arc<Record>, deadline: Instant) -> Outcome {
+    let salt = fresh_salt();
+    let connection_id = u32::try_from(record.id.0 & u64::from(u32::MAX)).unwrap_or(0);
+    let mut out = Vec::new();
+    packet::push(&mut out, 0, &Greeting::own(connection_id, &salt));
+    if client.send(&out).await.is_err() {
+        context.metrics.login(LoginResult::broken);
+        return Outcome::Over;
+    }
+    let connection_id = u64::from(connection_id);
+    let mut greeted = Greeted { client, context, record, salt: salt.to_vec(), offered: OWN, connection_id, deadline };
+    match greeted.response().await {
+        Ok((packet, response)) if greeted.is_admin(&response) => greeted.admin(&packet, &response).await,
+        Ok((packet, _)) => {
+            let error = ClientError::UpstreamUnreachable { address: context.config.upstream.address.clone() };
+            greeted.fail(Failed { result: LoginResult::upstream_unreachable, tell: Some((packet.sequence.wrapping_add(1), error)) }).await;
+            Outcome::Over
+        }
+        Err(failed) => {
+            greeted.fail(failed).await;
+            Outcome::Over
+        }
+    }
+}
+
+/// Why a login ends at the proxy.
+struct Failed {
+    result: LoginResult,
+    /// What the client is told, with which sequence number.
+    tell: Option<(u8, ClientError)>,
+}
+
+impl Greeted<'_> {
+    /// Reads the client's answer to the greeting.
+    async fn response(&mut self) -> Result<(Packet, Response), Failed> {
+        let broken = |tell| Failed { result: LoginResult::broken, tell };
+        let packet = match tokio::time::timeout_at(self.deadline, self.client.packet()).await {
+            Ok(Ok(packet)) => packet,
+            Ok(Err(Broken::Gone)) => return Err(broken(None)),
+            Ok(Err(Broken::TooLarge)) => return Err(broken(Some((2, ClientError::TooLarge)))),
+            Err(_) => return Err(broken(Some((2, ClientError::LoginTimeout)))),
+        };
+        let next = packet.sequence.wrapping_add(1);
+        if packet.sequence != 1 {
+            return Err(broken(Some((next, ClientError::OutOfOrder))));
+        }
+        let response = Response::read(packet.payload()).map_err(|refused| {
+            let error = match refused {
+                Refused::TooOld => ClientError::ClientTooOld,
+                Refused::Tls => ClientError::TlsNotOffered,
+                Refused::Malformed => ClientError::BadHandshake,
+            };
+            broken(Some((next, error)))
+        })?;
+        let _ = self.record.user.set(String::from_utf8_lossy(&response.user).into_owned());
+        Ok((packet, response))
+    }
+
+    /// Counts a login that ends here, and tells the client why.
+    async fn fail(self, failed: Failed) {
+        self.context.metrics.login(failed.result);
+        if let Some((sequence, error)) = failed.tell {
+            tracing::info!(session = %self.record.id, client = %self.record.client, error = error.entry().tag, "a login was refused");
+            refuse(self.client.stream, sequence, &error, true).await;
+        }
+    }
+
+    fn is_admin(&self, response: &Response) -> bool {
+        let admin = &self.context.config.admin;
+        !admin.user.is_empty() && response.user == admin.user.as_bytes()
+    }
+
+    /// Lets the admin in, or not.
+    async fn admin(mut self, packet: &Packet, response: &Response) -> Outcome {
+        match tokio::time::timeout_at(self.deadline, self.prove(packet.sequence, response)).await {
+            Ok(Ok(())) => {
+                self.context.metrics.login(LoginResult::admin);
+                let already_read = self.client.take_buffer();
+                let capabilities = response.capabilities & self.offered;
+                let stream = self.client.stream;
+                Outcome::Admin(Box::new(AdminDoor { stream, already_read, capabilities, connection_id: self.connection_id }))
+            }
+            Ok(Err(failed)) => {
+                self.fail(failed).await;
+                Outcome::Over
+            }
+            Err(_) => {
+                let tell = Some((packet.sequence.wrapping_add(1), ClientError::LoginTimeout));
+                self.fail(Failed { result: LoginResult::broken, tell }).await;
+                Outcome::Over
+            }
+        }
+    }
+
+    /// Has the admin prove the password, and says OK.
+    async fn prove(&mut self, sequence: u8, response: &Response) -> Result<(), Failed> {
+        let password = self.context.config.admin.password.as_bytes();
+        let gone = Failed { result: LoginResult::broken, tell: None };
+        let (mut plugin, mut proof, mut next) = (response.plugin.clone(), response.proof.clone(), sequence.wrapping_add(1));
+        if response.capabilities & PLUGIN_AUTH == 0 {
+            plugin = NATIVE.into();
+        }
+        let fits = match plugin.as_str() {
+            NATIVE => proof.len() == 20,
+            CACHING_SHA2 => proof.len() == 32,
+            _ => false,
+        };
+        if !fits && response.capabilities & PLUGIN_AUTH != 0 {
+            let is_mariadb = response.capabilities & CLIENT_MYSQL == 0;
+            plugin = if is_mariadb { NATIVE } else { CACHING_SHA2 }.into();
+            self.salt = fresh_salt().to_vec();
+            let mut out = Vec::new();
+            answer::push_auth_switch(&mut out, next, &plugin, &self.salt);
+            if self.client.send(&out).await.is_err() {
+                return Err(gone);
+            }
+            let Ok(packet) = self.client.packet().await else { return Err(gone) };
+            proof = packet.payload().to_vec();
+            next = packet.sequence.wrapping_add(1);
+        }
+        if !scramble::is_proven(&plugin, &self.salt, password, &proof) {
+            let user = String::from_utf8_lossy(&response.user).into_owned();
+            let host = self.record.client.rsplit_once(':').map_or(self.record.client.as_str(), |(host, _)| host).to_owned();
+            return Err(Failed { result: LoginResult::refused, tell: Some((next, ClientError::AccessDenied { user, host })) });
+        }
+        let mut out = Vec::new();
+        if plugin == CACHING_SHA2 {
+            next = packet::push(&mut out, next, &[1, 3]);
+        }
+        answer::push_ok(&mut out, next, answer::AUTOCOMMIT);
+        self.client.send(&out).await.map_err(|_| gone)
+    }
+
+    /// Carries the dialogue of a login to its OK or ERR, whatever the plugins say to each other.
+    async fn relay(mut self, mut server: Channel, greeting: &Greeting, response: &Response) -> Outcome {
+        let mut from_client = BytesMut::new();
+        loop {
+            tokio::select! {
+                packet = server.packet() => {
+                    let Ok(packet) = packet else {
+                        self.context.metrics.login(LoginResult::refused);
+                        hang_up(self.client.stream).await;
+                        return Outcome::Over;
+                    };
+                    if self.client.send(&packet.bytes).await.is_err() {
+                        self.context.metrics.login(LoginResult::broken);
+                        return Outcome::Over;
+                    }
+                    if packet.payload().first() == Some(&0xff) {
+                        self.context.metrics.login(LoginResult::refused);
+                        hang_up(self.client.stream).await;
+                        return Outcome::Over;
+                    }
+                    // A login's OK changes nothing; a plugin's own bytes hardly look like that.
+                    let status = packet.payload().starts_with(&[0, 0, 0]).then(|| answer::ok_status(packet.payload())).flatten();
+                    if let Some(status) = status {
+                        self.context.metrics.login(LoginResult::ok);
+                        from_client.unsplit(self.client.take_buffer());
+                        return Outcome::Through(Box::new(Established {
+                            client: self.client.stream,
+                            from_server: server.take_buffer(),
+                            server: server.stream,
+                            from_client,
+                            capabilities: response.capabilities & greeting.capabilities & !MASKED,
+                            status,
+                            schema: String::from_utf8_lossy(&response.schema).into_owned(),
+                        }));
+                    }
+                }
+                packet = self.client.packet(), if from_client.is_empty() => {
+                    let sent = match packet {
+                        // Sequence 0 begins a command: it waits for the end of the login.
+                        Ok(packet) if packet.sequence == 0 => {
+                            from_client = packet.bytes;
+                            continue;
+                        }
+                        Ok(packet) => server.send(&packet.bytes).await.is_ok(),
+                        Err(_) => false,
+                    };
+                    if !sent {
+                        self.context.metrics.login(LoginResult::broken);
+                        return Outcome::Over;
+                    }
+                }
+                () = tokio::time::sleep_until(self.deadline) => {
+                    self.fail(Failed { result: LoginResult::broken, tell: Some((2, ClientError::LoginTimeout)) }).await;
+                    return Outcome::Over;
+                }
+            }
+        }
+    }
+}
+
+/// Twenty random bytes without zeros, as a salt must be.
+fn fresh_salt() -> [u8; 20] {
+    let (one, two) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
+    let mut salt = [0; 20];
+    // The version bits of an UUID are not random: bytes 6 and 8 are left out.
+    let random = one.as_bytes().iter().enumerate().chain(two.as_bytes().iter().enumerate()).filter(|(at, _)| !matches!(at, 6 | 8));
+    for (place, (_, byte)) in salt.iter_mut().zip(random) {
+        *place = byte % 126 + 1;
+    }
+    salt
+}

@@ -1,0 +1,110 @@
+//! The texts of a session's prepared statements: prepared before a migration, they are executed during it.
+//!
+//! Invariants: I-P2 (bounded; what does not fit is judged as unknown).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::gate::{Verdict, Watch};
+use crate::wire::command::LAST_PREPARED;
+
+/// The longest text that is remembered.
+pub(super) const TEXT_MAX: usize = 64 << 10;
+/// All texts of one session.
+const TOTAL_MAX: usize = 4 << 20;
+
+#[derive(Debug)]
+struct Remembered {
+    text: Arc<[u8]>,
+    verdict: Option<(u64, Verdict)>,
+}
+
+/// The statements of one session by their ids.
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    statements: HashMap<u32, Remembered>,
+    last: Option<Arc<[u8]>>,
+    total: usize,
+}
+
+impl Prepared {
+    /// Notes the text of a COM_STMT_PREPARE that goes to the server; `None` where it is too long to remember.
+    pub(super) fn sent(&mut self, text: Option<Arc<[u8]>>) {
+        self.last = text;
+    }
+
+    /// Notes the id that the server gave to a text.
+    pub(super) fn insert(&mut self, id: u32, text: Arc<[u8]>) {
+        self.remove(id);
+        if self.total + text.len() <= TOTAL_MAX {
+            self.total += text.len();
+            self.statements.insert(id, Remembered { text, verdict: None });
+        }
+    }
+
+    /// Forgets a statement: COM_STMT_CLOSE.
+    pub(super) fn remove(&mut self, id: u32) {
+        if let Some(gone) = self.statements.remove(&id) {
+            self.total -= gone.text.len();
+        }
+    }
+
+    /// Forgets all of them.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The text of a statement.
+    pub(super) fn text(&self, id: u32) -> Option<Arc<[u8]>> {
+        if id == LAST_PREPARED { self.last.clone() } else { self.statements.get(&id).map(|remembered| remembered.text.clone()) }
+    }
+
+    /// Judges a statement; the verdict is kept until the gates change.
+    pub(super) fn judge(&mut self, id: u32, watch: &Watch) -> Verdict {
+        if id == LAST_PREPARED {
+            return self.last.as_ref().map_or_else(|| watch.unknown(), |text| watch.judge(text));
+        }
+        let Some(remembered) = self.statements.get_mut(&id) else { return watch.unknown() };
+        if let Some((generation, verdict)) = &remembered.verdict
+            && *generation == watch.generation
+        {
+            return verdict.clone();
+        }
+        let verdict = watch.judge(&remembered.text);
+        remembered.verdict = Some((watch.generation, verdict.clone()));
+        verdict
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(of: &[u8]) -> Arc<[u8]> {
+        Arc::from(of)
+    }
+
+    #[test]
+    fn texts_are_kept_until_closed_and_within_bounds() {
+        let mut prepared = Prepared::default();
+        prepared.insert(1, text(b"SELECT 1"));
+        assert_eq!(prepared.text(1), Some(text(b"SELECT 1")));
+        prepared.remove(1);
+        prepared.remove(1);
+        assert_eq!((prepared.text(1), prepared.total), (None, 0));
+        let long = text(&vec![b'x'; TEXT_MAX]);
+        for id in 0..200 {
+            prepared.insert(id, long.clone());
+        }
+        assert!(prepared.total <= TOTAL_MAX);
+        assert_eq!(prepared.text(199), None);
+        prepared.sent(Some(text(b"SELECT 2")));
+        assert_eq!(prepared.text(LAST_PREPARED), Some(text(b"SELECT 2")));
+    }
+
+    #[test]
+    fn what_is_not_remembered_is_unknown() {
+        let verdict = Prepared::default().judge(7, &Watch::default());
+        assert!(verdict.statement.is_dynamic);
+    }
+}

@@ -1,0 +1,165 @@
+//! The server's bytes: which command they answer, and what their ends tell.
+//!
+//! Invariants: I-P2 (nothing is kept but the proxy's own ping), I-P4.
+
+use std::sync::Arc;
+
+use crate::client_error::ClientError;
+use crate::wire::command;
+use crate::wire::reply::{End, Progress, Shape};
+
+use super::exchange::{Exchange, Mode, Over};
+use super::notes::Effect;
+use super::transaction::Work;
+
+/// What a reply is for.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// The client's command.
+    Plain,
+    /// The client's COM_STMT_PREPARE of this text.
+    Prepare(Option<Arc<[u8]>>),
+    /// COM_CHANGE_USER to this schema.
+    ChangeUser(String),
+    /// COM_RESET_CONNECTION.
+    Reset,
+    /// The proxy's own ping, which the client must not see.
+    Ping,
+}
+
+/// A reply that is owed.
+#[derive(Debug)]
+pub(super) struct Expected {
+    pub(super) shape: Shape,
+    pub(super) work: Work,
+    pub(super) purpose: Purpose,
+    pub(super) effect: Option<Box<Effect>>,
+}
+
+impl Exchange {
+    /// Queues a reply; the first one is what the tracker follows.
+    pub(super) fn expect(&mut self, expected: Expected) {
+        if self.expected.is_empty() {
+            self.tracker.begin(expected.shape);
+        }
+        self.expected.push_back(expected);
+    }
+
+    fn is_swallowing(&self) -> bool {
+        matches!(self.expected.front(), Some(Expected { purpose: Purpose::Ping, .. }))
+    }
+
+    /// Judges the server's bytes as far as they go.
+    pub(super) fn advance_down(&mut self) -> Result<(), Over> {
+        loop {
+            let unjudged = self.down.unjudged().get(self.swallowed..).unwrap_or_default();
+            if unjudged.is_empty() {
+                return Ok(());
+            }
+            if self.expected.is_empty() || self.mode == Mode::Opaque {
+                // Unasked: an idle session that the server ends, with the reason before it or without.
+                let length = unjudged.len();
+                self.down.release(length);
+                return Ok(());
+            }
+            let (used, progress) = self.tracker.feed(unjudged).map_err(|error| {
+                tracing::error!(session = %self.record.id, %error, "the server's bytes cannot be followed");
+                Over::Broken(ClientError::UpstreamLost)
+            })?;
+            if self.is_swallowing() {
+                self.swallowed += used;
+            } else {
+                self.down.release(used);
+            }
+            match progress {
+                Progress::More => {}
+                Progress::FileWanted => self.mode = Mode::File,
+                Progress::Ended(end) => self.reply_ended(end),
+            }
+        }
+    }
+
+    fn reply_ended(&mut self, end: End) {
+        let Some(expected) = self.expected.pop_front() else { return };
+        let swallowed = std::mem::take(&mut self.swallowed);
+        if swallowed > 0 {
+            // An error in place of the ping's OK is the server's last word: the client gets it.
+            if end.error.is_some() { self.down.release(swallowed) } else { self.down.discard(swallowed) }
+        }
+        let has_ended = match (end.error, end.status) {
+            (Some(code), _) => self.transaction.failed(code, expected.work, &self.record),
+            (None, Some(status)) => self.transaction.replied(status, expected.work, &self.record),
+            (None, None) => false,
+        };
+        if end.error.is_none() {
+            self.succeeded(expected, &end);
+        } else if matches!(expected.purpose, Purpose::ChangeUser(_)) {
+            self.mode = Mode::Command;
+        }
+        match self.expected.front() {
+            Some(next) => self.tracker.begin(next.shape),
+            None => self.settle(has_ended),
+        }
+    }
+
+    fn succeeded(&mut self, expected: Expected, end: &End) {
+        match expected.purpose {
+            Purpose::Plain | Purpose::Ping => {}
+            Purpose::Prepare(text) => {
+                if let (Some(text), Some(prepared)) = (text, end.prepared) {
+                    self.prepared.insert(prepared.id, text);
+                }
+            }
+            Purpose::ChangeUser(schema) => {
+                self.mode = Mode::Command;
+                self.schema = schema;
+                self.forget_session(end.status);
+            }
+            Purpose::Reset => self.forget_session(end.status),
+        }
+        match expected.effect.map(|effect| *effect) {
+            None => {}
+            Some(Effect::Schema(schema)) => self.schema = schema,
+            Some(Effect::Isolation { level, once }) => self.transaction.set_isolation(level, once),
+            Some(Effect::Locked { tables }) => self.desk.locked(&self.record, tables),
+            Some(Effect::Unlocked) => self.desk.unlocked(&self.record),
+            Some(Effect::Killed(connection)) => {
+                if let Some(target) = self.context.census.by_connection(connection)
+                    && target.held_for().is_some()
+                {
+                    target.interrupted.notify_waiters();
+                }
+            }
+        }
+    }
+
+    fn forget_session(&mut self, status: Option<u16>) {
+        self.prepared.clear();
+        self.desk.unlocked(&self.record);
+        self.transaction.reset(&self.record);
+        self.transaction.replied(status.unwrap_or_default(), Work::Nothing, &self.record);
+    }
+
+    /// Every reply is in: passes are given back where no transaction needs them, and gates are told.
+    fn settle(&mut self, has_ended: bool) {
+        let generation = self.context.gates.generation();
+        if !self.transaction.is_open() {
+            self.desk.leave();
+        }
+        if generation == 0 {
+            return;
+        }
+        if has_ended {
+            for gate in &self.context.gates.watch().gates {
+                gate.nudge();
+            }
+        }
+        let is_quiet = self.mode == Mode::Command && self.up.is_empty() && !self.is_amid_long_data;
+        if self.transaction.is_uncertain() && is_quiet {
+            // COM_PING answers with true flags and keeps the session's warnings; an ERR carries none.
+            self.up.insert(&[1, 0, 0, 0, command::PING]);
+            let shape = Shape::Result { may_open_cursor: false };
+            self.expect(Expected { shape, work: Work::Nothing, purpose: Purpose::Ping, effect: None });
+        }
+    }
+}
