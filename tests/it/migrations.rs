@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use mysql_async::prelude::Queryable;
 
 use crate::support::lab::{Lab, SCHEMA, TABLE};
@@ -16,6 +16,7 @@ on_both_servers!(
     idle_table_becomes_what_the_server_makes_of_it,
     open_reader_delays_the_cut_over_and_no_client_waits_for_it,
     reader_on_the_shadow_loses_nothing,
+    transaction_that_has_only_read_may_still_write,
 );
 
 /// The longest that a statement may be held, with what a busy machine with two cores may add.
@@ -212,6 +213,34 @@ async fn reader_on_the_shadow_loses_nothing(kind: Kind) -> Result<()> {
     lab.assert_nothing_lost(&outcome).await?;
     ensure!(status.longest_stall() <= HELD_AT_MOST, "a statement was held for {:?}", status.longest_stall());
     lab.assert_nothing_left().await
+}
+
+/// On the server, a pending LOCK TABLES … WRITE or RENAME makes the next write of a transaction that has only read the
+/// table so far end in a deadlock (1213). The cut-over must not begin while such a transaction is inside.
+async fn transaction_that_has_only_read_may_still_write(kind: Kind) -> Result<()> {
+    let lab = Lab::start(kind).await?;
+    let load = lab.load(1000, &Options { clients: 8, ..Options::default() }).await?;
+    let mut conn = lab.proxy.connect().await?;
+    conn.query_drop("INSERT INTO shop.orders (id, customer_id, client, seq, payload) VALUES (-5, 0, -1, 0, 'of the test')").await?;
+    let mut admin = lab.admin().await?;
+    let id = admin.migrate(TABLE, MAIN_JOB, "WITH postpone = true").await?;
+    admin.wait_phase(id, &["ready"], Duration::from_secs(60)).await?;
+    for round in 0..5 {
+        conn.query_drop("BEGIN").await?;
+        let _: Option<i32> = conn.query_first("SELECT counter FROM shop.orders WHERE id = -5").await?;
+        if round == 0 {
+            admin.run(&format!("CUTOVER MIGRATION {id}")).await?;
+        }
+        load.more_statements(100).await?;
+        conn.query_drop("UPDATE shop.orders SET counter = counter + 1 WHERE id = -5").await.context("the write after the read")?;
+        conn.query_drop("COMMIT").await?;
+    }
+    admin.wait_done(id, Duration::from_secs(60)).await?;
+    let outcome = load.stop().await?;
+    let counter: Option<i32> = conn.query_first("SELECT counter FROM shop.orders WHERE id = -5").await?;
+    ensure!(counter == Some(5), "{counter:?}");
+    conn.query_drop("DELETE FROM shop.orders WHERE id = -5").await?;
+    lab.assert_nothing_lost(&outcome).await
 }
 
 /// A table that nobody uses, for tests that only need one.
