@@ -290,3 +290,13 @@ fn sqlstate(code: u16) -> [u8; 5] {
         _ => *b"HY000",
     }
 }
+
+impl Default for Service {
+    /// A service with the default configuration that nobody supervises: it knows no migration.
+    fn default() -> Self {
+        let (config, metrics) = (Arc::new(Config::default()), Metrics::new());
+        let census = Arc::new(crate::census::Census::default());
+        let gates = Arc::new(Gates::new(census, metrics.clone(), config.cutover.max_hold()));
+        Self::new(config, gates, metrics, CancellationToken::new())
+    }
+}
