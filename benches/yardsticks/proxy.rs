@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use mysql_async::prelude::Queryable;
 use support::process::{Process, free_port, run};
-use support::servers::{APP, Settings, home, program};
+use support::servers::{APP, Settings, client_plugins, home, program};
 use support::{Kind, Proxy, Server};
 
 fn main() -> ExitCode {
@@ -153,9 +153,7 @@ fn sysbench(port: u16, connections: u32, arguments: &[&str]) -> Result<String> {
     let scripts = home().join("sysbench/usr/share/sysbench");
     let mut command = Command::new(program("sysbench", "sysbench")?);
     command.current_dir(&scripts).env("LUA_PATH", format!("{}/?.lua;;", scripts.display()));
-    // The client library looks for its login plugins in the system's directory, where they are not.
-    let library = format!("sysbench/usr/lib/{}-linux-gnu/libmariadb3/plugin", std::env::consts::ARCH);
-    command.env("MARIADB_PLUGIN_DIR", home().join(library));
+    command.env("MARIADB_PLUGIN_DIR", client_plugins("sysbench"));
     command.arg(Path::new("oltp_point_select.lua"));
     command.args([format!("--mysql-port={port}"), format!("--threads={connections}")]);
     command.args(["--mysql-host=127.0.0.1", "--mysql-ssl=off", &format!("--mysql-user={}", APP.0), &format!("--mysql-password={}", APP.1)]);

@@ -9,7 +9,7 @@ use crate::support::lab::{Lab, TABLE};
 use crate::support::load::Options;
 use crate::support::process::run;
 use crate::support::proxy::ADMIN;
-use crate::support::servers::{APP, program};
+use crate::support::servers::{APP, client_plugins, program};
 use crate::support::{Admin, Kind, compare};
 
 on_both_servers!(
@@ -181,7 +181,7 @@ async fn shells_reach_the_admin_commands(kind: Kind) -> Result<()> {
             command.args(["--no-defaults", "-h127.0.0.1", &format!("-P{}", lab.proxy.port), &format!("-u{}", user.0)]);
             command.arg(format!("-p{}", user.1)).args(["-t", "-e", sql]);
             if name == "mariadb" {
-                command.arg("--skip-ssl");
+                command.arg("--skip-ssl").env("MARIADB_PLUGIN_DIR", client_plugins("mariadb"));
             }
             tokio::task::block_in_place(|| run(&mut command)).with_context(|| format!("the {name} shell as {}: {sql}", user.0))
         };

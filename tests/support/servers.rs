@@ -239,6 +239,11 @@ pub fn program(package: &str, name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Where MariaDB's client library finds its login plugins in an unpacked package; for `MARIADB_PLUGIN_DIR`.
+pub fn client_plugins(package: &str) -> PathBuf {
+    home().join(package).join(format!("usr/lib/{}-linux-gnu/libmariadb3/plugin", std::env::consts::ARCH))
+}
+
 fn is_root() -> bool {
     run(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
 }
