@@ -108,7 +108,7 @@ impl Comparison {
 
     async fn chunk(&self, links: &mut Links, range: &KeyRange) -> Result<(), Error> {
         let literals = self.job.keys.range(range);
-        let sum = |row: &str| format!("COUNT(*), COALESCE(BIT_XOR({row}), 0), COALESCE(SUM({row}), 0)");
+        let sum = |row: &str| format!("COUNT(*), COALESCE(BIT_XOR({row}), 0)");
         let shadow_sql = self.job.statements.of_shadow(&sum(&self.shadow_checksum), &literals);
         let (source, shadow) =
             tokio::join!(self.source_sum(&mut links.source, &links.scratch, range, &sum), links.shadow.texts(&shadow_sql));
