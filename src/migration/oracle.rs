@@ -63,10 +63,10 @@ async fn explain(job: &Job, rows: &str, error: upstream::Error) -> Error {
 
 /// Runs the server's own ALTER on a table with these rows; gives its error.
 async fn ask(job: &Job, rows: &str) -> Result<Option<Refusal>, upstream::Error> {
-    let probe = TableName::new(job.names.shadow.schema.clone(), format!("tidegate_probe_{}", job.id));
     let mut link = job.server.connect_engine().await?;
+    // Several workers may ask at once, and any of them may be cut off: an undo drops what is left by the prefix.
+    let probe = TableName::new(job.names.shadow.schema.clone(), format!("{}{}", super::shadow::PROBE_PREFIX, link.id()));
     link.run("SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO'").await?;
-    link.run(&format!("DROP TABLE IF EXISTS {}", probe.quoted())).await?;
     link.run(&format!("CREATE TABLE {} LIKE {}", probe.quoted(), job.names.source.quoted())).await?;
     link.run(&format!("INSERT INTO {} ({}) {rows}", probe.quoted(), own_columns(job))).await?;
     link.run("SET SESSION sql_mode = @@GLOBAL.sql_mode").await?;

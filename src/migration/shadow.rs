@@ -12,6 +12,9 @@ use crate::upstream::{Link, literal};
 /// A column that only a sentry has: it tells a sentry from a retired table.
 const SENTRY_COLUMN: &str = "tidegate_sentry";
 
+/// How the names of the oracle's small tables in the shadow's schema begin.
+pub const PROBE_PREFIX: &str = "tidegate_probe_";
+
 /// The three names of one migration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
@@ -212,7 +215,23 @@ pub async fn undo(link: &mut Link, names: &Names) -> Result<(), Error> {
     if existing.sentry {
         link.run(&format!("DROP TABLE IF EXISTS {}", names.retired.quoted())).await?;
     }
+    drop_probes(link, names).await?;
     drop_empty_schemas(link, names).await
+}
+
+/// Drops what questions to the server's own ALTER have left, where a question was cut off.
+async fn drop_probes(link: &mut Link, names: &Names) -> Result<(), Error> {
+    let probes = link
+        .texts(&format!(
+            "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_NAME LIKE {}",
+            literal(&names.shadow.schema),
+            literal(&format!("{}%", PROBE_PREFIX.replace('_', "\\_")))
+        ))
+        .await?;
+    for table in probes.into_iter().filter_map(|row| row.into_iter().next()) {
+        link.run(&format!("DROP TABLE IF EXISTS {}", TableName::new(names.shadow.schema.clone(), table).quoted())).await?;
+    }
+    Ok(())
 }
 
 /// Drops the retired table after the swap.
@@ -224,6 +243,7 @@ pub async fn clean_up(link: &mut Link, names: &Names) -> Result<(), Error> {
     if existing.source && !existing.shadow {
         link.run(&format!("DROP TABLE IF EXISTS {}", names.retired.quoted())).await.or_else(no_such_schema)?;
     }
+    drop_probes(link, names).await?;
     drop_empty_schemas(link, names).await
 }
 
