@@ -1,4 +1,5 @@
 //! The shape of the source, checked: layers, sizes, and what has no place in it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -139,7 +139,7 @@ impl Draining {
         inner.forget_the_gone();
         // A transaction that is open across the swap is exposed to old snapshots (F6), so those of the table's users are
         // waited for even where they have not touched the table yet.
-        let waited_for = inner.users.values().any(|record| record.transaction_began_us() != 0);
+        let waited_for = inner.users.values().any(|record| super::exposed_for(record).is_some());
         if !inner.inside.is_empty() || !inner.suspects.is_empty() || waited_for {
             return Ok(false);
         }

@@ -208,7 +208,7 @@ impl Gate {
         inner.forget_the_gone();
         let oldest = inner.inside.values().map(|inside| inside.since.elapsed()).max().unwrap_or_default();
         let suspect = inner.suspects.values().filter_map(|(record, _)| record.transaction_age()).max().unwrap_or_default();
-        let users = inner.users.values().filter_map(|record| record.transaction_age()).max().unwrap_or_default();
+        let users = inner.users.values().filter_map(|record| exposed_for(record)).max().unwrap_or_default();
         (inner.inside.len() + inner.suspects.len(), oldest.max(suspect).max(users))
     }
 
@@ -254,6 +254,15 @@ impl Gate {
         drop(inner);
         self.changed.notify_waiters();
     }
+}
+
+/// A user's open transaction is waited for even where it has not touched the table, because a swap would expose it to F6;
+/// but not for ever: one that is older than this is left to the fence (I-G6).
+const EXPOSED_MOST: Duration = Duration::from_secs(10);
+
+/// How long a session's open transaction has been open, as far as the drain waits for it.
+fn exposed_for(record: &Record) -> Option<Duration> {
+    record.transaction_age().filter(|age| *age < EXPOSED_MOST)
 }
 
 impl Inner {

@@ -58,7 +58,7 @@ pub async fn run(around: &Arc<Surroundings>, grip: &mut Grip, prepared: Prepared
     let (tail, mut reached) = Tail::open(&job.server, &job.facts, source, job.pending.clone(), &start).await?;
     let copy = Arc::new(Copy::new(job.clone(), watermark, rows, reached.clone()).await?);
     let copied = watch::channel(is_copied).0;
-    let mut beside = start_beside(&job, tail, &reached, &copy, copied.subscribe());
+    let mut beside = start_beside(&job, grip.link.id(), tail, &reached, &copy, copied.subscribe());
 
     if !is_copied {
         guarded(around, &job, &mut beside, copy.clone().run()).await?;
@@ -150,7 +150,14 @@ async fn guarded<T>(
     }
 }
 
-fn start_beside(job: &Job, tail: Tail, reached: &watch::Receiver<Reached>, copy: &Arc<Copy>, copied: watch::Receiver<bool>) -> Beside {
+fn start_beside(
+    job: &Job,
+    lease_holder: u32,
+    tail: Tail,
+    reached: &watch::Receiver<Reached>,
+    copy: &Arc<Copy>,
+    copied: watch::Receiver<bool>,
+) -> Beside {
     let (sender, failed) = mpsc::channel(4);
     let mut tasks = Vec::new();
     let mut start = |task: futures_util::future::BoxFuture<'static, Error>| {
@@ -161,12 +168,18 @@ fn start_beside(job: &Job, tail: Tail, reached: &watch::Receiver<Reached>, copy:
     };
     start(Box::pin(tail.run()));
     start(Box::pin(apply::run(job.clone())));
-    start(Box::pin(keep_books(job.clone(), reached.clone(), copy.clone(), copied)));
+    start(Box::pin(keep_books(job.clone(), lease_holder, reached.clone(), copy.clone(), copied)));
     Beside { _tasks: tasks, failed }
 }
 
-/// Stores the checkpoint and shows the backlog, twice a second.
-async fn keep_books(job: Job, mut reached: watch::Receiver<Reached>, copy: Arc<Copy>, copied: watch::Receiver<bool>) -> Error {
+/// Stores the checkpoint, shows the backlog and looks after the lease, twice a second.
+async fn keep_books(
+    job: Job,
+    lease_holder: u32,
+    mut reached: watch::Receiver<Reached>,
+    copy: Arc<Copy>,
+    copied: watch::Receiver<bool>,
+) -> Error {
     let books = async {
         let mut link = job.server.connect_engine().await?;
         loop {
@@ -174,12 +187,23 @@ async fn keep_books(job: Job, mut reached: watch::Receiver<Reached>, copy: Arc<C
             let began = Instant::now();
             let _ = tokio::time::timeout(Duration::from_secs(2), reached.wait_for(|reached| reached.position >= end)).await;
             job.board.set_backlog(began.elapsed(), job.pending.len());
+            keep_lease(&job, &mut link, lease_holder).await?;
             save(&job, &mut link, &reached, &copy, &copied).await?;
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     };
     let result: Result<(), Error> = books.await;
     result.err().unwrap_or(Error::Stopped)
+}
+
+/// Stops the run when its lease is gone: another proxy may have it.
+async fn keep_lease(job: &Job, link: &mut Link, holder: u32) -> Result<(), Error> {
+    let sql = format!("SELECT IS_USED_LOCK({})", upstream::literal(&runner::lease_name(job.id)));
+    let now = link.cell(&sql).await?;
+    if now.as_deref() == Some(holder.to_string().as_str()) {
+        return Ok(());
+    }
+    Err(upstream::Error::Lost("the lease of the migration is gone".into()).into())
 }
 
 async fn save(
@@ -189,6 +213,8 @@ async fn save(
     copy: &Copy,
     copied: &watch::Receiver<bool>,
 ) -> Result<(), Error> {
+    // While a cut-over has the turn, keys may be out of the map and only half applied: nothing is stored then (I-E6).
+    let _turn = job.turn.lock().await;
     // The order matters (I-E6): whatever the watermark covers was noted before the position is read.
     let is_copied = *copied.borrow();
     let (watermark, rows_copied) = copy.watermark();

@@ -82,6 +82,9 @@ pub fn lease_name(id: MigrationId) -> String {
 /// Runs a migration to its end, or until the proxy stops or another one has it.
 pub async fn run(around: Arc<Surroundings>, board: Arc<Board>, id: MigrationId) {
     let mut retries = 0;
+    if board.status().phase == Phase::Parked && !wait_for_resume(&around, &board).await {
+        return;
+    }
     loop {
         let error = match drive(&around, &board, id).await {
             Ok(()) => return,

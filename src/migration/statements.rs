@@ -264,10 +264,10 @@ fn beyond(key: &[String], bound: &Literals, sign: &str) -> String {
     let is_lower = sign == ">";
     let last = key.len().saturating_sub(1);
     let mut text = String::new();
-    if key.len() > 1 {
-        if let (Some(column), Some(literal)) = (key.first(), bound.first()) {
-            let _ = write!(text, "{column} {sign}= {literal} AND ");
-        }
+    if key.len() > 1
+        && let (Some(column), Some(literal)) = (key.first(), bound.first())
+    {
+        let _ = write!(text, "{column} {sign}= {literal} AND ");
     }
     text.push('(');
     for depth in 0..key.len() {

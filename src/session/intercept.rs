@@ -231,9 +231,12 @@ impl Desk {
         let targets = ddl::targets(&text, asked.schema);
         let is_target = |gate: &&Arc<Gate>| {
             // Whether case matters is the server's setting; to be asked once too often is the smaller evil.
-            targets.iter().any(|target| {
-                target.table.eq_ignore_ascii_case(&gate.table.table) && target.schema.eq_ignore_ascii_case(&gate.table.schema)
-            })
+            // After the swap the table is everybody's again; DROP DATABASE names a schema and no table.
+            gate.swapped_at_us() == 0
+                && targets.iter().any(|target| {
+                    (target.table.is_empty() || target.table.eq_ignore_ascii_case(&gate.table.table))
+                        && target.schema.eq_ignore_ascii_case(&gate.table.schema)
+                })
         };
         let gate = self.watch.gates.iter().find(is_target)?;
         Some(ClientError::Migrating { table: gate.table.clone(), migration: gate.migration })

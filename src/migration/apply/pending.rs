@@ -136,11 +136,11 @@ impl<K: Eq + Hash + Clone> Pending<K> {
     /// The key could not be settled; it waits for another round.
     pub fn put_back(&self, taken: &Taken<K>) {
         let mut inner = self.lock();
-        if let Some(entry) = inner.entries.get_mut(&taken.key) {
-            if entry.place == Place::InRound {
-                entry.place = Place::Queued;
-                inner.queue.push_back(taken.key.clone());
-            }
+        if let Some(entry) = inner.entries.get_mut(&taken.key)
+            && entry.place == Place::InRound
+        {
+            entry.place = Place::Queued;
+            inner.queue.push_back(taken.key.clone());
         }
     }
 
