@@ -187,6 +187,14 @@ pub async fn set_start(link: &mut Link, id: MigrationId, identity: &str, progres
     set(link, id, &format!("server_identity = {}, rows_total = {rows_total}, {}", literal(identity), progress_columns(progress))).await
 }
 
+/// Forgets the place to go on from.
+///
+/// # Errors
+/// As the server says.
+pub async fn clear_start(link: &mut Link, id: MigrationId) -> Result<(), Error> {
+    set(link, id, "server_identity = '', binlog_file = '', binlog_position = 0, watermark = '', is_copied = 0, rows_copied = 0").await
+}
+
 /// Stores how far the run has come.
 ///
 /// # Errors

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::error::Error;
 use super::phase::{Event, Phase};
-use super::run::Swapped;
 use super::runner::{Grip, Surroundings};
 use super::{policy, shadow};
 use crate::gate::Installed;
@@ -13,11 +12,7 @@ use crate::gate::Installed;
 ///
 /// # Errors
 /// The server; the table itself is safe whatever happens here.
-pub async fn run(around: &Surroundings, grip: &mut Grip, swapped: Option<Swapped>) -> Result<(), Error> {
-    if let Some(Swapped { gate }) = swapped {
-        // Nobody waits for this: it goes when the last transaction that is older than the swap has ended.
-        tokio::spawn(stand_while_snapshots_live(gate));
-    }
+pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<(), Error> {
     if grip.phase == Phase::Reversible {
         let window = grip.stored.options.revert_window.unwrap_or_default();
         if !window.is_zero() {
@@ -46,6 +41,7 @@ pub async fn run(around: &Surroundings, grip: &mut Grip, swapped: Option<Swapped
             Err(error) => return Err(error),
         }
     }
+    grip.board.set_backlog(Duration::ZERO, 0);
     grip.step(Event::Cleaned).await?;
     let status = grip.board.status();
     tracing::info!(
@@ -60,7 +56,13 @@ pub async fn run(around: &Surroundings, grip: &mut Grip, swapped: Option<Swapped
     Ok(())
 }
 
-async fn stand_while_snapshots_live(gate: Installed) {
+/// Keeps a gate standing after the swap until the last transaction that is older than it has ended (I-G6).
+pub fn stand_while_snapshots_live(gate: Installed) {
+    // Nobody waits for this, and nothing that fails later may end it.
+    tokio::spawn(stand(gate));
+}
+
+async fn stand(gate: Installed) {
     loop {
         let swapped_at = gate.gate.swapped_at_us();
         let is_alive = gate.gate.has_transaction_older_than(swapped_at);

@@ -38,6 +38,8 @@ pub struct Job {
     pub server: Server,
     /// The source.
     pub source: Arc<Table>,
+    /// The shadow.
+    pub shadow: Arc<Table>,
     /// Which column goes where.
     pub mapping: Arc<Mapping>,
     /// The key.

@@ -9,6 +9,7 @@ mod checkpoint;
 mod copy;
 mod cutover;
 mod describe;
+mod duplicates;
 mod error;
 mod finish;
 mod job;

@@ -27,6 +27,13 @@ pub async fn refusal_of_keys(job: &Job, keys: &[Key], error: upstream::Error) ->
     explain(job, &rows, error).await
 }
 
+/// The server's own refusal of an ALTER on a table with just these rows; `None` where it takes them or cannot be asked.
+pub async fn refusal_if_any(job: &Job, keys: &[Key], error: &upstream::Error) -> Option<Refusal> {
+    let each = job.keys.all_literals(keys);
+    let rows = each.iter().map(|key| job.statements.row_of_source(&own_columns(job), key)).collect::<Vec<_>>().join(" UNION ALL ");
+    ask(job, &rows).await.ok().flatten().filter(|refusal| Some(refusal.code) == error.code())
+}
+
 /// Data exceptions, constraint violations, and the numbers that carry no such state.
 fn is_about_rows(error: &upstream::Error) -> bool {
     match error {

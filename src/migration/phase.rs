@@ -3,8 +3,8 @@
 //! ```text
 //! Queued → Preparing → Copying → CatchingUp → Verifying → Ready → CuttingOver ──────────▶ Reversible → CleaningUp → Done
 //!              ▲          ▲                                 ▲          │  │                   ▲             ▲
-//!              │          │                                 └──────────┘  ▼                   │             │
-//!              └── taken over by a new process ──┘          ▲        Ambiguous ───────────────┴─────────────┘
+//!              │          │                                 └──────────┘  ▼                   │
+//!              └── taken over by a new process ──┘          ▲        Ambiguous ───────────────┘
 //!                                                           └─────────────┘
 //! any phase before the swap → Parked → Preparing           any phase before the swap → Undoing → Cancelled | Failed
 //! ```

@@ -37,6 +37,8 @@ fn decide_upstream(error: &upstream::Error) -> Decision {
     match error {
         _ if error.is_lost() || error.is_lock_conflict() => Decision::Retry,
         upstream::Error::TooLong(..) => Decision::Retry,
+        // A side schema that a neighbouring migration has just dropped.
+        upstream::Error::Server { code: 1049, .. } => Decision::Retry,
         upstream::Error::Server { code, .. } => match code {
             1044 | 1045 | 1142 | 1143 | 1227 | 1370 => park("grant the engine's account what `tidegate check` lists"),
             1021 | 1114 | 3 | 28 => park("make room on the server's disk"),

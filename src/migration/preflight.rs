@@ -63,7 +63,7 @@ pub async fn check(link: &mut Link, facts: &Facts, table: &TableName, specificat
     let clauses = check_specification(specification)?;
     check_server(link, facts).await?;
     let table = check_table(link, table).await?;
-    check_neighbours(link, facts, &table).await?;
+    check_neighbours(link, &table).await?;
     let names = Names::of(&table);
     if !facts.renames_under_lock() && !names.sort_after_source() {
         return not_yet(format!(
@@ -99,6 +99,12 @@ async fn check_server(link: &mut Link, facts: &Facts) -> Result<(), Error> {
             b"HY000",
             format!("binlog_format is {}; SET GLOBAL binlog_format = 'ROW' and let the applications reconnect", cell(1)),
         );
+    }
+    let status = link.texts(facts.position_statement()).await?;
+    if let Some(filter) = status.first().and_then(|row| row.iter().skip(2).take(2).find(|filter| !filter.is_empty())) {
+        return not_yet(format!(
+            "the server filters its binary log (binlog-do-db or binlog-ignore-db: {filter}), so changes could be missed; remove the filter and restart it"
+        ));
     }
     let (variable, wanted) = if facts.is_mariadb { ("log_bin_compress", "0") } else { ("binlog_row_value_options", "") };
     let value = link.cell(&format!("SELECT @@global.{variable}")).await?.unwrap_or_default();
@@ -139,7 +145,7 @@ async fn check_table(link: &mut Link, table: &TableName) -> Result<TableName, Er
     Ok(TableName::new(schema.clone(), name.clone()))
 }
 
-async fn check_neighbours(link: &mut Link, facts: &Facts, table: &TableName) -> Result<(), Error> {
+async fn check_neighbours(link: &mut Link, table: &TableName) -> Result<(), Error> {
     let (schema, name) = (literal(&table.schema), literal(&table.table));
     let trigger = link
         .cell(&format!(
@@ -163,20 +169,14 @@ async fn check_neighbours(link: &mut Link, facts: &Facts, table: &TableName) -> 
              Drop the foreign key, migrate, add it again"
         ));
     }
-    if facts.is_mariadb || facts.version < (9, 6, 0) {
-        let cascade = link
-            .cell(&format!(
-                "SELECT CONSTRAINT_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = {schema} AND TABLE_NAME = {name} \
-                 AND (DELETE_RULE IN ('CASCADE', 'SET NULL') OR UPDATE_RULE IN ('CASCADE', 'SET NULL'))"
-            ))
-            .await?;
-        if let Some(constraint) = cascade {
-            return not_yet(format!(
-                "the foreign key {constraint} changes rows of {table} by cascade, and {} does not write those changes to its binary log; \
-                 drop the foreign key, migrate, add it again",
-                facts.name()
-            ));
-        }
+    let own = link
+        .cell(&format!("SELECT CONSTRAINT_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = {schema} AND TABLE_NAME = {name}"))
+        .await?;
+    if let Some(constraint) = own {
+        return not_yet(format!(
+            "{table} has the foreign key {constraint}; its rows in the shadow would keep the parent's rows from being deleted, so such tables cannot be \
+             migrated yet. Drop the foreign key, migrate, add it again"
+        ));
     }
     Ok(())
 }

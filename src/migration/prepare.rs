@@ -24,6 +24,8 @@ pub struct Prepared {
     pub job: Job,
     /// The gate before the source.
     pub gate: Installed,
+    /// All names by which a statement can reach the source.
+    pub hot_names: Vec<String>,
     /// Where the tail begins.
     pub start: Position,
     /// Every row up to this key is copied.
@@ -51,7 +53,10 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Err
     let resumable = grip.stored.position.is_some()
         && grip.stored.server_identity == grip.facts.identity
         && shadow::look(&mut grip.link, &names).await?.shadow;
+    shadow::create_schemas(&mut grip.link, &names).await?;
     if !resumable {
+        // First: a shadow that is half made must never be taken for one with a place in the log.
+        checkpoint::clear_start(&mut grip.link, grip.stored.id).await?;
         create_shadow(around, &mut grip.link, &names, &grip.stored.specification).await?;
         preflight::check_added_foreign_keys(&mut grip.link, &names).await?;
         crate::failpoints::reach("prepare.shadow_created").await?;
@@ -59,11 +64,25 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Err
     let shadow_table = describe::table(&mut grip.link, &names.shadow).await?;
     let mapping = mapping::relate(&source, &shadow_table, &checked.clauses)
         .map_err(|error| Refusal::new(1173, *b"42000", format!("{}: {error}", names.source)))?;
+    check_key(&mapping)?;
     let keys = Arc::new(Keys::new(&mapping)?);
-    let statements = Statements::new(&names.source, &names.shadow, &mapping, &keys.expressions(), grip.facts.share_skip_locked());
+    let primary =
+        source.indexes.iter().find(|index| index.name == "PRIMARY").and_then(|index| index.identifying_columns()).unwrap_or_default();
+    let statements = Statements::new(&names.source, &names.shadow, &mapping, &primary, &keys.expressions(), grip.facts.share_skip_locked());
+    if !statements.can_lock_rows() {
+        return Err(Refusal::new(
+            1235,
+            *b"42000",
+            format!(
+                "{} has no column beside its keys, so its rows cannot be followed by the key {}; keep the PRIMARY KEY in this ALTER",
+                names.source, mapping.key.source_index
+            ),
+        )
+        .into());
+    }
 
     let hot_names = describe::hot_names(&mut grip.link, &names.source).await?;
-    let gate = around.gates.install(grip.id(), names.source.clone(), hot_names);
+    let gate = around.gates.install(grip.id(), names.source.clone(), hot_names.clone());
     let (start, progress) = if resumable { resume(grip)? } else { begin(grip, &names).await? };
     let covers = keys.clone();
     let job = Job {
@@ -73,6 +92,7 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Err
         facts: grip.facts.clone(),
         server: around.server.clone(),
         source: Arc::new(source),
+        shadow: Arc::new(shadow_table),
         mapping: Arc::new(mapping),
         keys,
         statements: Arc::new(statements),
@@ -85,7 +105,34 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Err
         names,
     };
     grip.step(Event::ShadowReady).await?;
-    Ok(Prepared { job, gate, start, watermark: progress.watermark, rows: progress.rows_copied, is_copied: progress.is_copied })
+    Ok(Prepared { job, gate, hot_names, start, watermark: progress.watermark, rows: progress.rows_copied, is_copied: progress.is_copied })
+}
+
+/// A key whose values change cannot tell which row of the shadow belongs to which of the source.
+fn check_key(mapping: &mapping::Mapping) -> Result<(), Error> {
+    let is_int = |kind: &str| matches!(kind, "tinyint" | "smallint" | "mediumint" | "int" | "bigint");
+    for pair in &mapping.key.columns {
+        let (source, shadow) = (&pair.source, &pair.shadow);
+        let keeps_values = source.has_type_of(shadow)
+            || is_int(&source.data_type) && is_int(&shadow.data_type)
+            || source.data_type == "varchar"
+                && shadow.data_type == "varchar"
+                && source.charset == shadow.charset
+                && source.collation == shadow.collation;
+        if !keeps_values {
+            return Err(Refusal::new(
+                1235,
+                *b"42000",
+                format!(
+                    "the ALTER changes the key column {} from {} to {}, and rows are told apart by it; this cannot be migrated yet. Change it with the \
+                     server's own ALTER, or add another UNIQUE key over NOT NULL columns first",
+                    source.name, source.column_type, shadow.column_type
+                ),
+            )
+            .into());
+        }
+    }
+    Ok(())
 }
 
 fn resume(grip: &Grip) -> Result<(Position, Progress), Error> {
@@ -114,6 +161,8 @@ async fn begin(grip: &mut Grip, names: &Names) -> Result<(Position, Progress), E
         .and_then(|rows| rows.parse().ok())
         .unwrap_or(0);
     let position = grip.link.position(&grip.facts).await?;
+    // F8: a change that is in the log before this place may not be visible yet. The next statement is logged, and commits
+    // after it in the log's order: when it has returned, all of them are visible, and no chunk can miss one.
     let progress = Progress { position: Some(position.clone()), ..Progress::default() };
     checkpoint::set_start(&mut grip.link, grip.stored.id, &grip.facts.identity, &progress, rows).await?;
     grip.board.set_rows_total(rows);

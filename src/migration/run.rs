@@ -15,7 +15,7 @@ use super::phase::Event;
 use super::prepare::Prepared;
 use super::runner::{self, Grip, Surroundings};
 use super::tail::{Reached, Source, Tail};
-use super::{apply, cutover::moment, verify};
+use super::{apply, cutover::moment, duplicates, finish, verify};
 use crate::gate::Installed;
 use crate::upstream::{self, Link};
 
@@ -37,24 +37,18 @@ struct Beside {
     failed: mpsc::Receiver<Error>,
 }
 
-/// The swap happened; what is left to do knows this.
-pub struct Swapped {
-    /// The gate stays until no snapshot is older than the swap (I-G6).
-    pub gate: Installed,
-}
-
 /// Runs until the swap.
 ///
 /// # Errors
 /// Whatever ended the run; its checkpoint is good.
-pub async fn run(around: &Arc<Surroundings>, grip: &mut Grip, prepared: Prepared) -> Result<Swapped, Error> {
-    let Prepared { job, gate, start, watermark, rows, is_copied } = prepared;
+pub async fn run(around: &Arc<Surroundings>, grip: &mut Grip, prepared: Prepared) -> Result<(), Error> {
+    let Prepared { job, gate, hot_names, start, watermark, rows, is_copied } = prepared;
     let key = job.mapping.key.columns.iter().zip(job.keys.kinds());
     let key = key.filter_map(|(pair, kind)| {
         let at = job.source.columns.iter().position(|column| column.name == pair.source.name)?;
         Some((at, kind.clone()))
     });
-    let source = Source::new(job.names.clone(), job.facts.lower_case_table_names != 0, job.source.columns.len(), key.collect());
+    let source = Source::new(job.names.clone(), job.facts.lower_case_table_names != 0, job.source.columns.len(), key.collect(), &hot_names);
     let (tail, mut reached) = Tail::open(&job.server, &job.facts, source, job.pending.clone(), &start).await?;
     let copy = Arc::new(Copy::new(job.clone(), watermark, rows, reached.clone()).await?);
     let copied = watch::channel(is_copied).0;
@@ -82,6 +76,11 @@ pub async fn run(around: &Arc<Surroundings>, grip: &mut Grip, prepared: Prepared
         let turn = job.turn.clone().lock_owned().await;
         let (outcome, report) = match cutover::attempt(&job, &gate.gate, reached.clone()).await {
             Ok(attempt) => attempt,
+            // The server would refuse the ALTER too, or the table has changed: another attempt would only hide it.
+            Err(error @ (Error::Refused(_) | Error::Changed(_) | Error::Damaged(_))) => {
+                grip.step(Event::NotSwapped).await?;
+                return Err(error);
+            }
             Err(error) => (Outcome::NotCommitted("not_begun", error.to_string()), cutover::Report::default()),
         };
         report.observe(job.board.metrics());
@@ -92,13 +91,14 @@ pub async fn run(around: &Arc<Surroundings>, grip: &mut Grip, prepared: Prepared
         match outcome {
             Outcome::Committed => {
                 drop(beside);
+                finish::stand_while_snapshots_live(gate);
                 job.board.metrics().attempt("committed");
                 tracing::info!(migration = %job.id, table = %job.names.source, %steps, "{}", report.sentence(&job.names.source));
                 crate::failpoints::reach("cutover.unlocked").await?;
                 stored?;
                 grip.step(Event::Swapped).await?;
                 crate::failpoints::reach("cutover.recorded").await?;
-                return Ok(Swapped { gate });
+                return Ok(());
             }
             Outcome::NotCommitted(kind, reason) => {
                 refused += 1;
@@ -122,13 +122,14 @@ pub async fn run(around: &Arc<Surroundings>, grip: &mut Grip, prepared: Prepared
 }
 
 /// I-C3: only reading the server leads on.
-async fn after_unknown(grip: &mut Grip, job: &Job, gate: Installed) -> Result<Swapped, Error> {
+async fn after_unknown(grip: &mut Grip, job: &Job, gate: Installed) -> Result<(), Error> {
     grip.step(Event::SwapUnknown).await?;
     cutover::settle::end_stragglers(&mut grip.link, &grip.names, job.id).await?;
     runner::settle_truth(grip).await?;
     if grip.phase == super::Phase::Reversible {
-        gate.gate.set_swapped_at_us(job.gates.census().now_us());
-        return Ok(Swapped { gate });
+        // The moment was noted before the RENAME was issued.
+        finish::stand_while_snapshots_live(gate);
+        return Ok(());
     }
     Err(upstream::Error::Lost("the swap did not happen; another attempt follows".into()).into())
 }
@@ -189,6 +190,7 @@ async fn keep_books(
             job.board.set_backlog(began.elapsed(), job.pending.len());
             keep_lease(&job, &mut link, lease_holder).await?;
             save(&job, &mut link, &reached, &copy, &copied).await?;
+            duplicates::look(&job, &mut link).await?;
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     };

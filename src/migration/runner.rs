@@ -118,6 +118,7 @@ pub async fn run(around: Arc<Surroundings>, board: Arc<Board>, id: MigrationId) 
             Decision::Fail => {
                 tracing::info!(migration = %id, %table, code = error.code(), error = %error, "refused; everything is undone, the table is as it was");
                 note_failure(&around, &board, id, error.code(), &error.to_string(), Event::Abandoned).await;
+                tokio::time::sleep(policy::pause(1)).await;
             }
             Decision::Cancel => {
                 tracing::info!(migration = %id, %table, "cancelled; everything is undone, the table is as it was");
@@ -173,7 +174,7 @@ async fn drive(around: &Arc<Surroundings>, board: &Arc<Board>, id: MigrationId) 
     }
     match grip.phase {
         phase if phase.is_final() => return Ok(()),
-        Phase::Reversible | Phase::CleaningUp => return super::finish::run(around, &mut grip, None).await,
+        Phase::Reversible | Phase::CleaningUp => return super::finish::run(around, &mut grip).await,
         Phase::Undoing => return undo(&mut grip).await,
         _ if grip.board.wishes().borrow().is_cancelled => return Err(Error::Cancelled),
         Phase::Parked => grip.step(Event::Resumed).await?,
@@ -181,8 +182,8 @@ async fn drive(around: &Arc<Surroundings>, board: &Arc<Board>, id: MigrationId) 
         _ => grip.step(Event::Restarted).await?,
     }
     let prepared = super::prepare::run(around, &mut grip).await?;
-    let swapped = super::run::run(around, &mut grip, prepared).await?;
-    super::finish::run(around, &mut grip, Some(swapped)).await
+    super::run::run(around, &mut grip, prepared).await?;
+    super::finish::run(around, &mut grip).await
 }
 
 /// Connects, takes the lease, reads the store. `None` where another proxy has the lease.

@@ -88,13 +88,29 @@ pub async fn look(link: &mut Link, names: &Names) -> Result<Existing, Error> {
     Ok(Existing { source: is(0), shadow: is(1), retired: is(2) && !is(3), sentry: is(3) })
 }
 
-/// Creates the side schemas and an empty shadow that equals the source. What an earlier run left is dropped first.
+/// Creates the side schemas where they are missing. A migration of a neighbouring table that ends drops those that are
+/// empty, so this is done again before each attempt.
+///
+/// # Errors
+/// As the server says.
+pub async fn create_schemas(link: &mut Link, names: &Names) -> Result<(), crate::upstream::Error> {
+    for side in [&names.shadow, &names.retired] {
+        let there =
+            link.cell(&format!("SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {}", literal(&side.schema))).await?;
+        if there.as_deref() != Some("1") {
+            link.run(&format!("CREATE DATABASE IF NOT EXISTS {}", quote_identifier(&side.schema))).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Creates an empty shadow that equals the source. What an earlier run left is dropped first.
 ///
 /// # Errors
 /// As the server says.
 pub async fn create(link: &mut Link, names: &Names) -> Result<(), Error> {
+    create_schemas(link, names).await?;
     for side in [&names.shadow, &names.retired] {
-        link.run(&format!("CREATE DATABASE IF NOT EXISTS {}", quote_identifier(&side.schema))).await?;
         link.run(&format!("DROP TABLE IF EXISTS {}", side.quoted())).await?;
     }
     let rows = link.texts(&format!("SHOW CREATE TABLE {}", names.source.quoted())).await?;

@@ -32,15 +32,25 @@ pub struct Statements {
     shadow_columns: String,
     key_expressions: String,
     uncovered: Option<String>,
+    is_primary: bool,
     share: &'static str,
 }
 
 impl Statements {
     /// `key_expressions` read the key's columns so that they can be turned into literals again; `share` is the clause of a
     /// locking read that skips locked rows.
-    pub fn new(source: &TableName, shadow: &TableName, mapping: &Mapping, key_expressions: &[String], share: &'static str) -> Self {
+    ///
+    /// `primary` are the source's primary key columns, which every other index of InnoDB covers (F20).
+    pub fn new(
+        source: &TableName,
+        shadow: &TableName,
+        mapping: &Mapping,
+        primary: &[&str],
+        key_expressions: &[String],
+        share: &'static str,
+    ) -> Self {
         let list = |names: Vec<String>| names.join(", ");
-        let in_key = |name: &str| mapping.key.columns.iter().any(|pair| pair.source.name == name);
+        let in_key = |name: &str| mapping.key.columns.iter().any(|pair| pair.source.name == name) || primary.contains(&name);
         Self {
             source: source.quoted(),
             shadow: shadow.quoted(),
@@ -51,8 +61,14 @@ impl Statements {
             shadow_columns: list(mapping.pairs.iter().map(|pair| quote_identifier(&pair.shadow.name)).collect()),
             key_expressions: key_expressions.join(", "),
             uncovered: mapping.pairs.iter().map(|pair| &pair.source.name).find(|name| !in_key(name)).map(|name| quote_identifier(name)),
+            is_primary: mapping.key.source_index == "PRIMARY",
             share,
         }
+    }
+
+    /// Whether locking reads reach the row itself (F20): the primary key always does, another only with a column it lacks.
+    pub fn can_lock_rows(&self) -> bool {
+        self.is_primary || self.uncovered.is_some()
     }
 
     /// Number of key columns.
@@ -128,19 +144,25 @@ impl Statements {
         format!("SELECT {}", each.collect::<Vec<_>>().join(", "))
     }
 
-    /// Makes the shadow's rows what the source's are.
-    pub fn replace(&self, keys: &[Literals]) -> String {
-        self.fill("REPLACE", keys)
+    /// One row with a 0 or 1 for each key: whether the shadow has its row.
+    pub fn exist_in_shadow(&self, keys: &[Literals]) -> String {
+        let each = keys
+            .iter()
+            .map(|key| format!("EXISTS (SELECT 1 FROM {} WHERE {})", self.shadow, one_of(&self.shadow_key, std::slice::from_ref(key))));
+        format!("SELECT {}", each.collect::<Vec<_>>().join(", "))
     }
 
-    /// As [`Statements::replace`] where the rows were deleted before: another unique key that refuses a row is an error.
+    /// Brings rows of the source, which were deleted from the shadow before, into it; one that another unique key turns away
+    /// is left out.
+    pub fn insert_where_free(&self, keys: &[Literals]) -> String {
+        let skip = self.shadow_key.first().map_or("", String::as_str);
+        format!("{} ON DUPLICATE KEY UPDATE {shadow}.{skip} = {shadow}.{skip}", self.insert(keys), shadow = self.shadow)
+    }
+
+    /// As [`Statements::insert_where_free`]; a row that another unique key turns away is an error.
     pub fn insert(&self, keys: &[Literals]) -> String {
-        self.fill("INSERT", keys)
-    }
-
-    fn fill(&self, verb: &str, keys: &[Literals]) -> String {
         format!(
-            "{verb} INTO {} ({}) SELECT {} FROM {} {} WHERE {}",
+            "INSERT INTO {} ({}) SELECT {} FROM {} {} WHERE {}",
             self.shadow,
             self.shadow_columns,
             self.source_columns,
@@ -194,6 +216,15 @@ impl Statements {
             self.source,
             on.collect::<Vec<_>>().join(" AND ")
         )
+    }
+
+    /// The key of one row of the shadow, as the shadow stores it.
+    pub fn shadow_keys_where(&self, condition: &str) -> String {
+        let mut expressions = self.key_expressions.clone();
+        for (source, shadow) in self.source_key.iter().zip(&self.shadow_key) {
+            expressions = expressions.replace(source.as_str(), shadow);
+        }
+        format!("SELECT {expressions} FROM {} WHERE {condition} LIMIT 1", self.shadow)
     }
 
     /// Copies a chunk as the shadow would have it into a scratch table with the shadow's columns.
@@ -318,7 +349,14 @@ mod tests {
         pairs.push(pair("a,`b", "c"));
         let expressions: Vec<String> = key.iter().map(|pair| quote_identifier(&pair.source.name)).collect();
         let mapping = Mapping { pairs, key: SharedKey { source_index: "PRIMARY".into(), columns: key } };
-        Statements::new(&TableName::new("db", "t"), &TableName::new("~shadow_db", "t"), &mapping, &expressions, "FOR SHARE SKIP LOCKED")
+        Statements::new(
+            &TableName::new("db", "t"),
+            &TableName::new("~shadow_db", "t"),
+            &mapping,
+            &["id"],
+            &expressions,
+            "FOR SHARE SKIP LOCKED",
+        )
     }
 
     fn lits(values: &[&str]) -> Literals {

@@ -10,8 +10,20 @@ pub struct Missing {
 }
 
 /// Privileges on tables: global, or on the schema in question.
-const ON_TABLES: &[&str] =
-    &["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "INDEX", "LOCK TABLES", "TRIGGER", "REFERENCES"];
+const ON_TABLES: &[&str] = &[
+    "SELECT",
+    "INSERT",
+    "UPDATE",
+    "DELETE",
+    "CREATE",
+    "DROP",
+    "ALTER",
+    "INDEX",
+    "CREATE TEMPORARY TABLES",
+    "LOCK TABLES",
+    "TRIGGER",
+    "REFERENCES",
+];
 
 /// Privileges that exist only globally.
 const GLOBAL: &[&str] = &["PROCESS", "REPLICATION SLAVE"];

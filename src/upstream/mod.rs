@@ -126,8 +126,8 @@ impl Server {
         link.run("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
         link.run(
             "SET SESSION foreign_key_checks = 0, unique_checks = 1, \
-             sql_mode = CONCAT(REPLACE(REPLACE(@@sql_mode, 'ANSI_QUOTES', ''), 'NO_BACKSLASH_ESCAPES', ''), ',NO_AUTO_VALUE_ON_ZERO'), \
-             innodb_lock_wait_timeout = 2, lock_wait_timeout = 5, sql_quote_show_create = 1, wait_timeout = 86400, net_write_timeout = 600",
+             sql_mode = CONCAT(REPLACE(REPLACE(REPLACE(@@sql_mode, 'ANSI_QUOTES', ''), 'NO_BACKSLASH_ESCAPES', ''), 'PAD_CHAR_TO_FULL_LENGTH', ''), ',NO_AUTO_VALUE_ON_ZERO'), \
+             innodb_lock_wait_timeout = 2, lock_wait_timeout = 5, sql_quote_show_create = 1, wait_timeout = 31536000, net_write_timeout = 600",
         )
         .await?;
         Ok(link)

@@ -7,7 +7,7 @@
 //!
 //! | locking read gives the row | a plain read sees it | last mention | then |
 //! |---|---|---|---|
-//! | yes | | any | REPLACE; settled |
+//! | yes | | any | DELETE and INSERT; settled unless another unique key turns the row away |
 //! | no | yes | any | locked, or deleted and still visible: stays |
 //! | no | no | upsert | inserted and not yet visible, or gone again: stays until the next mention or the fence |
 //! | no | no | delete | DELETE; settled |
@@ -21,7 +21,7 @@ use super::job::Job;
 use super::keys::Keys;
 use super::oracle;
 use crate::schema::key::Key;
-use crate::upstream::{self, Link, Position};
+use crate::upstream::{self, Link};
 
 pub mod overlap;
 pub mod pending;
@@ -147,12 +147,29 @@ async fn attempt(job: &Job, link: &mut Link, taken: &[Taken<Key>]) -> Result<Vec
     if !deleted.is_empty() {
         link.run(&statements.delete(&deleted)).await?;
     }
-    if !locked.is_empty() {
-        link.run(&statements.replace(&keys.all_literals(&locked))).await?;
-    }
+    let placed = place(job, link, locked).await?;
     link.run("COMMIT").await?;
     let gone: HashSet<&Key> = gone.iter().map(|gone| &gone.key).collect();
-    Ok(taken.iter().map(|taken| locked.contains(&taken.key) || gone.contains(&taken.key)).collect())
+    Ok(taken.iter().map(|taken| placed.contains(&taken.key) || gone.contains(&taken.key)).collect())
+}
+
+/// Writes locked rows to the shadow; gives those that are there afterwards. Never REPLACE: it would delete another row that
+/// holds the same value of a unique key, and nothing would bring that row back. A row that another unique key turns away
+/// stays pending: either the other row has an event of its own, or the fence's plain INSERT gets the server's 1062.
+async fn place(job: &Job, link: &mut Link, locked: HashSet<Key>) -> Result<HashSet<Key>, upstream::Error> {
+    if locked.is_empty() {
+        return Ok(locked);
+    }
+    let list: Vec<Key> = locked.into_iter().collect();
+    let literals = job.keys.all_literals(&list);
+    link.run(&job.statements.delete(&literals)).await?;
+    let done = link.change(&job.statements.insert_where_free(&literals)).await?;
+    if done.affected >= list.len() as u64 {
+        return Ok(list.into_iter().collect());
+    }
+    let rows = link.rows(&job.statements.exist_in_shadow(&literals)).await?;
+    let there = rows.into_iter().next().unwrap_or_default();
+    Ok(list.into_iter().zip(there).filter(|(_, there)| there.as_deref() == Some(b"1")).map(|(key, _)| key).collect())
 }
 
 struct Gone {
@@ -190,26 +207,33 @@ fn parse_all(keys: &Keys, rows: &[Vec<Option<Vec<u8>>>]) -> Result<HashSet<Key>,
 /// the source has. `link` must be allowed to read the source and write the shadow under the lock. Gives the number of keys.
 ///
 /// # Errors
-/// As the server says; everything is pending again then, and the caller must not swap.
-pub async fn settle_under_lock(job: &Job, link: &mut Link, boundary: &Position) -> Result<usize, Error> {
-    let pending = job.pending.drain_under_lock();
-    let keys: Vec<Key> = pending.iter().map(|(key, _)| key.clone()).collect();
-    let result = async {
-        for keys in keys.chunks(KEYS_MOST) {
-            link.run(&job.statements.delete(&job.keys.all_literals(keys))).await?;
+/// As the server says; everything stays pending then, from where it was (I-E6), and the caller must not swap. Asks the server
+/// nothing more: a lock is held.
+pub async fn settle_under_lock(job: &Job, link: &mut Link) -> Result<usize, upstream::Error> {
+    let taken = job.pending.take(usize::MAX, |_| true);
+    let write = async {
+        for some in taken.chunks(KEYS_MOST) {
+            link.run(&job.statements.delete(&job.keys.all_literals(some.iter().map(|taken| &taken.key)))).await?;
         }
-        for keys in keys.chunks(KEYS_MOST) {
-            link.run(&job.statements.insert(&job.keys.all_literals(keys))).await?;
+        for some in taken.chunks(KEYS_MOST) {
+            link.run(&job.statements.insert(&job.keys.all_literals(some.iter().map(|taken| &taken.key)))).await?;
         }
-        Ok::<(), upstream::Error>(())
+        Ok(())
     };
-    match result.await {
-        Ok(()) => Ok(keys.len()),
-        Err(error) => {
-            for (key, op) in pending {
-                job.pending.note(key, op, boundary);
-            }
-            Err(oracle::refusal_of_keys(job, keys.get(..keys.len().min(KEYS_MOST)).unwrap_or_default(), error).await)
+    let result = write.await;
+    for taken in &taken {
+        match result {
+            Ok(()) => job.pending.settle(taken),
+            Err(_) => job.pending.put_back(taken),
         }
     }
+    result.map(|()| taken.len())
+}
+
+/// What the server's own ALTER says of the rows that are pending, where `error` is about rows; for use without a lock.
+pub async fn explain_pending(job: &Job, error: upstream::Error) -> Error {
+    let taken = job.pending.take(KEYS_MOST, |_| true);
+    let keys: Vec<Key> = taken.iter().map(|taken| taken.key.clone()).collect();
+    put_all_back(job, &taken);
+    if keys.is_empty() { error.into() } else { oracle::refusal_of_keys(job, &keys, error).await }
 }

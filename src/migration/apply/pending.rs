@@ -170,11 +170,9 @@ impl<K: Eq + Hash + Clone> Pending<K> {
         inner.entries.values().map(|entry| &entry.from).chain(std::iter::once(reached)).min().unwrap_or(reached).clone()
     }
 
-    /// Takes everything, in whatever place; only under the lock that keeps every writer out.
-    pub fn drain_under_lock(&self) -> Vec<(K, Op)> {
-        let mut inner = self.lock();
-        inner.queue.clear();
-        inner.entries.drain().map(|(key, entry)| (key, entry.op)).collect()
+    /// Some of the keys that wait, without taking them.
+    pub fn some(&self, count: usize) -> Vec<K> {
+        self.lock().queue.iter().take(count).cloned().collect()
     }
 
     /// Begins to notice which keys events touch; a key that is pending counts as touched.

@@ -70,7 +70,7 @@ impl Copy {
     /// The first worker's error.
     ///
     /// # Cancel safety
-    /// A chunk that runs on the server goes on running there; a new run must end it first (see [`super::takeover`]).
+    /// A chunk that runs on the server goes on running there; a new run must end it first (see [`super::cutover::settle`]).
     pub async fn run(self: Arc<Self>) -> Result<(), Error> {
         let mut workers = tokio::task::JoinSet::new();
         for _ in 0..self.job.copy_workers() {
@@ -152,7 +152,8 @@ impl Copy {
         };
         drop(guard);
         let rows = done.info_number("Records").unwrap_or(done.affected);
-        if done.info_number("Duplicates").unwrap_or(1) > 0 {
+        // A row that was skipped counts as read and not as changed.
+        if done.affected < rows {
             self.note_missing(link, &chunk.range).await?;
         }
         Ok(rows)

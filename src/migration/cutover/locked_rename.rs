@@ -47,7 +47,7 @@ async fn catch_up<'h>(attempt: &mut Attempt<'_>, mut locked: Locked<'h>) -> Resu
     let position = locked.crew.control.position(&attempt.job.facts).await?;
     attempt.tail_reaches(&position).await?;
     attempt.steps.mark("fence");
-    apply::settle_under_lock(attempt.job, &mut locked.crew.lock, &attempt.boundary()).await?;
+    apply::settle_under_lock(attempt.job, &mut locked.crew.lock).await?;
     attempt.steps.mark("apply");
     crate::failpoints::reach("cutover.caught_up").await?;
     Ok(CaughtUp(locked))
@@ -61,6 +61,7 @@ async fn rename(attempt: &mut Attempt<'_>, caught_up: CaughtUp<'_>) -> Outcome {
     if let Err(error) = crate::failpoints::reach("cutover.rename_issued").await {
         return Outcome::NotCommitted("not_locked", error.to_string());
     }
+    attempt.note_swap(held.gate());
     let result = crew.lock.run_within(&sql, limit, &mut crew.watchdog, "RENAME TABLE").await;
     attempt.steps.mark("rename");
     let injected = crate::failpoints::reach("cutover.renamed").await;

@@ -52,9 +52,9 @@ struct Crew {
 
 impl Crew {
     async fn open(job: &Job) -> Result<Self, upstream::Error> {
-        let rename = if job.facts.renames_under_lock() { None } else { Some(impatient(job).await?) };
+        let rename = if job.facts.renames_under_lock() { None } else { Some(impatient(job, settle::RENAME_TAG).await?) };
         Ok(Self {
-            lock: impatient(job).await?,
+            lock: impatient(job, settle::LOCK_TAG).await?,
             rename,
             apply: job.server.connect_engine().await?,
             control: job.server.connect_engine().await?,
@@ -65,9 +65,15 @@ impl Crew {
 
 /// A connection whose lock waits end after a second on the server's own clock, and that the server closes soon after this
 /// process has frozen: a frozen proxy must not hold a table.
-async fn impatient(job: &Job) -> Result<Link, upstream::Error> {
+///
+/// It takes a named lock, which the server frees only when it has really done with the connection: see [`settle::end_stragglers`].
+async fn impatient(job: &Job, tag: &str) -> Result<Link, upstream::Error> {
     let mut link = job.server.connect_engine().await?;
     let seconds = job.max_hold().as_secs() + 3;
+    let tagged = link.cell(&format!("SELECT GET_LOCK({}, 2)", upstream::literal(&settle::tag_name(tag, job.id)))).await?;
+    if tagged.as_deref() != Some("1") {
+        return Err(upstream::Error::Lost("an earlier attempt's connection is still there".into()));
+    }
     link.run(&format!("SET SESSION lock_wait_timeout = 1, wait_timeout = {seconds}, autocommit = 1")).await?;
     Ok(link)
 }
@@ -96,8 +102,10 @@ impl Attempt<'_> {
         }
     }
 
-    fn boundary(&self) -> Position {
-        self.reached.borrow().boundary.clone()
+    /// I-G6: from this moment on a snapshot that is older must not read the table. Noted before the RENAME is issued, as a
+    /// hold that expires during it would let sessions go on; taken back where it did not happen.
+    fn note_swap(&self, gate: &Gate) {
+        gate.set_swapped_at_us(self.job.gates.census().now_us());
     }
 }
 
@@ -110,6 +118,7 @@ impl Attempt<'_> {
 /// Not safe: once begun it must be awaited. Dropped, it leaves the truth to [`settle::read`].
 pub async fn attempt(job: &Job, gate: &std::sync::Arc<Gate>, reached: watch::Receiver<Reached>) -> Result<(Outcome, Report), Error> {
     let mut crew = Crew::open(job).await?;
+    shadow::create_schemas(&mut crew.control, &job.names).await?;
     if crew.rename.is_some() {
         shadow::create_sentry(&mut crew.control, &job.names).await?;
     }
@@ -133,13 +142,9 @@ pub async fn attempt(job: &Job, gate: &std::sync::Arc<Gate>, reached: watch::Rec
         }
     };
     let mut attempt = Attempt { job, reached, deadline, steps: &mut steps };
-    let outcome = match behind_the_gate(&mut attempt, &held, crew).await {
-        Ok(outcome) => outcome,
-        Err(error) => Outcome::NotCommitted("not_locked", error.to_string()),
-    };
-    if matches!(outcome, Outcome::Committed) {
-        // I-G6: from here on a snapshot that is older than this moment must not read the table.
-        gate.set_swapped_at_us(job.gates.census().now_us());
+    let result = behind_the_gate(&mut attempt, &held, crew).await;
+    if !matches!(result, Ok(Outcome::Committed | Outcome::Unknown(_))) {
+        gate.set_swapped_at_us(0);
     }
     let expired = held.has_expired();
     let hold = held.release().await;
@@ -147,6 +152,16 @@ pub async fn attempt(job: &Job, gate: &std::sync::Arc<Gate>, reached: watch::Rec
     if expired {
         tracing::warn!(migration = %job.id, table = %job.names.source, "clients went on before the attempt had ended; they waited in the server's own queue for the rest");
     }
+    let outcome = match result {
+        Ok(outcome) => outcome,
+        // Only now, with nothing locked and nobody held, the server is asked what its own ALTER says.
+        Err(Error::Upstream(error)) => match apply::explain_pending(job, error).await {
+            Error::Upstream(error) => Outcome::NotCommitted("not_locked", error.to_string()),
+            error => return Err(error),
+        },
+        Err(error @ Error::Injected(_)) => Outcome::NotCommitted("not_locked", error.to_string()),
+        Err(error) => return Err(error),
+    };
     Ok((outcome, Report::new(steps, hold, began.elapsed())))
 }
 

@@ -77,7 +77,7 @@ impl Report {
     pub fn sentence(&self, table: &impl fmt::Display) -> String {
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
         format!(
-            "blocked queries on {table} for {:.1} ms (p50 {:.1}, p99 {:.1}, max {:.1}; {} statements held, 0 errors)",
+            "blocked queries on {table} for {:.1} ms (p50 {:.1}, p99 {:.1}, max {:.1}; {} statements held)",
             ms(self.total),
             ms(self.hold.quantile(0.5)),
             ms(self.hold.quantile(0.99)),

@@ -59,7 +59,7 @@ async fn lock_and_catch_up<'h>(attempt: &mut Attempt<'_>, held: &'h Held, mut cr
     let position = crew.control.position(&attempt.job.facts).await?;
     attempt.tail_reaches(&position).await?;
     attempt.steps.mark("fence");
-    apply::settle_under_lock(attempt.job, &mut crew.apply, &attempt.boundary()).await?;
+    apply::settle_under_lock(attempt.job, &mut crew.apply).await?;
     attempt.steps.mark("apply");
     crate::failpoints::reach("cutover.caught_up").await?;
     Ok(CaughtUp { held, crew })
@@ -96,7 +96,8 @@ async fn see_it_wait(attempt: &mut Attempt<'_>, crew: &mut Crew, rename: &mut Re
 
 /// Drops the sentry, unlocks, and waits for the RENAME.
 async fn let_go(attempt: &mut Attempt<'_>, caught_up: CaughtUp<'_>, mut rename: Rename) -> Outcome {
-    let CaughtUp { mut crew, .. } = caught_up;
+    let CaughtUp { held, mut crew } = caught_up;
+    attempt.note_swap(held.gate());
     let drop_sentry = format!("DROP TABLE {}", attempt.job.names.retired.quoted());
     if let Err(error) = crew.lock.run(&drop_sentry).await {
         // Whether it was dropped is not known; RENAME has not been let through by an UNLOCK, but C1 may be dead.

@@ -32,14 +32,19 @@ pub fn rename_statement(names: &Names) -> String {
 /// # Errors
 /// As the server says; [`Error::Stuck`] where a statement does not end.
 pub async fn end_stragglers(link: &mut Link, names: &Names, migration: crate::ids::MigrationId) -> Result<(), Error> {
+    let mentions =
+        |name: &str| crate::upstream::literal(&format!("%{}%", name.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")));
     let ours = format!(
         "SELECT ID FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() AND USER = SUBSTRING_INDEX(CURRENT_USER(), '@', 1) AND \
          (INFO LIKE {} OR INFO LIKE {} OR INFO LIKE {})",
         crate::upstream::literal(&format!("/* tidegate {migration} */%")),
-        crate::upstream::literal(&format!("%{}%", names.shadow.schema.replace('_', "\\_"))),
-        crate::upstream::literal(&format!("%{}%", names.retired.schema.replace('_', "\\_")))
+        mentions(&names.shadow.quoted()),
+        mentions(&names.retired.quoted())
     );
     let give_up = Instant::now() + Duration::from_secs(60);
+    for tag in [LOCK_TAG, RENAME_TAG] {
+        wait_for_tag(link, &tag_name(tag, migration), give_up).await?;
+    }
     loop {
         let running = link.texts(&ours).await?;
         if running.is_empty() {
@@ -54,6 +59,38 @@ pub async fn end_stragglers(link: &mut Link, names: &Names, migration: crate::id
                     "connection {} still runs a statement of this migration",
                     running.first().and_then(|row| row.first()).map_or("?", String::as_str)
                 ),
+                "look at it with SHOW PROCESSLIST; RESUME when it is gone".into(),
+            ));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The named locks of an attempt's two connections.
+pub const LOCK_TAG: &str = "lock";
+/// See [`LOCK_TAG`].
+pub const RENAME_TAG: &str = "rename";
+
+/// The name of such a lock on the server.
+pub fn tag_name(tag: &str, migration: crate::ids::MigrationId) -> String {
+    format!("tidegate {tag} {migration}")
+}
+
+/// Waits until the connection that holds a tag is gone, ending it: a statement of it may still lie unread in the server's
+/// receive buffer, where no list of processes shows it.
+async fn wait_for_tag(link: &mut Link, name: &str, give_up: Instant) -> Result<(), Error> {
+    let name = crate::upstream::literal(name);
+    loop {
+        if link.cell(&format!("SELECT GET_LOCK({name}, 0)")).await?.as_deref() == Some("1") {
+            link.run(&format!("DO RELEASE_LOCK({name})")).await?;
+            return Ok(());
+        }
+        if let Some(id) = link.cell(&format!("SELECT IS_USED_LOCK({name})")).await?.and_then(|id| id.parse().ok()) {
+            link.kill(id).await?;
+        }
+        if Instant::now() > give_up {
+            return Err(Error::Stuck(
+                "a connection of an earlier cut-over attempt does not end".into(),
                 "look at it with SHOW PROCESSLIST; RESUME when it is gone".into(),
             ));
         }

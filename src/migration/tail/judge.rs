@@ -34,12 +34,17 @@ pub(super) fn query(source: &Source, text: &[u8], schema: &str) -> Result<bool, 
             )));
         }
     }
-    if first.is_any(&["INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "CALL"]) && source.is_named_in(text) {
-        return Err(Error::Changed(format!(
-            "a session writes {} with binlog_format = STATEMENT, which cannot be followed; let every session use ROW and start the migration again",
-            source.table()
-        )));
+    if first.is_any(&["INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "CALL", "SELECT", "DO", "SET"]) && source.is_named_in(text) {
+        return Err(logged_as_statement(source));
     }
     // DDL commits; so does everything else that is logged as a statement outside of BEGIN.
     Ok(false)
+}
+
+/// The error for a change of rows that was logged as its statement.
+pub(super) fn logged_as_statement(source: &Source) -> Error {
+    Error::Changed(format!(
+        "a session writes {} with binlog_format = STATEMENT, which cannot be followed; let every session use ROW and start the migration again",
+        source.table()
+    ))
 }

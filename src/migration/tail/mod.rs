@@ -32,6 +32,8 @@ mod kind {
     pub(super) const QUERY: u8 = 0x02;
     pub(super) const ROTATE: u8 = 0x04;
     pub(super) const XID: u8 = 0x10;
+    pub(super) const BEGIN_LOAD_QUERY: u8 = 0x11;
+    pub(super) const EXECUTE_LOAD_QUERY: u8 = 0x12;
     pub(super) const TABLE_MAP: u8 = 0x13;
     pub(super) const HEARTBEAT: u8 = 0x1b;
     pub(super) const GTID: u8 = 0x21;
@@ -120,7 +122,7 @@ impl Tail {
 
     fn take(&mut self, event: &Event) -> Result<(), Error> {
         let header = event.header();
-        let (kind, end) = (header.event_type_raw(), u64::from(header.log_pos()));
+        let (kind, end) = (header.event_type_raw(), self.whole_offset(header.log_pos()));
         let begins_transaction = matches!(kind, kind::GTID | kind::ANONYMOUS_GTID | kind::GTID_TAGGED | kind::MARIADB_GTID);
         if begins_transaction {
             if self.payload_end.is_some() {
@@ -134,6 +136,9 @@ impl Tail {
             kind::TABLE_MAP => self.map_table(event)?,
             kind::QUERY => ends_payload = self.query(event)?,
             kind::XID => ends_payload = true,
+            kind::BEGIN_LOAD_QUERY | kind::EXECUTE_LOAD_QUERY if self.source.is_named_in(event.data()) => {
+                return Err(judge::logged_as_statement(&self.source));
+            }
             kind::TRANSACTION_PAYLOAD => {
                 self.payload_end = Some(end);
                 return Ok(());
@@ -160,6 +165,13 @@ impl Tail {
             None => self.advance(end),
         }
         Ok(())
+    }
+
+    /// The offset of which an event carries only the lower 32 bits.
+    fn whole_offset(&self, low: u32) -> u64 {
+        let here = self.position.offset;
+        let same = here & !0xFFFF_FFFF | u64::from(low);
+        if here.saturating_sub(same) > 1 << 31 && low != 0 { same + (1 << 32) } else { same }
     }
 
     fn advance(&mut self, end: u64) {

@@ -19,9 +19,9 @@ pub struct Source {
 
 impl Source {
     /// `columns` is the number of the table's columns, `key` where each key column stands and what it is.
-    pub fn new(names: Names, ignore_case: bool, columns: usize, key: Vec<(usize, KeyKind)>) -> Self {
-        let group = [names.source.table.clone()];
-        let named = Matcher::new(&[&group]);
+    /// `hot_names` are all names by which a statement can reach the table.
+    pub fn new(names: Names, ignore_case: bool, columns: usize, key: Vec<(usize, KeyKind)>, hot_names: &[String]) -> Self {
+        let named = Matcher::new(&[hot_names]);
         Self { names, ignore_case, columns, key, layout: None, named }
     }
 
