@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_named_with_its_statement() {
         let grants =
-            lines("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, INDEX, ALTER, LOCK TABLES, TRIGGER ON *.* TO `tide gate`@`10.%`");
+            lines("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, INDEX, ALTER, CREATE TEMPORARY TABLES, LOCK TABLES, TRIGGER ON *.* TO `tide gate`@`10.%`");
         let missing = missing(&grants, false);
         assert_eq!(names(&missing), ["REFERENCES", "PROCESS", "REPLICATION SLAVE", "REPLICATION CLIENT"]);
         assert_eq!(missing[1].grant_statement, "GRANT PROCESS ON *.* TO `tide gate`@`10.%`");
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn mariadb_calls_it_binlog_monitor() {
         let grants = lines(
-            "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, PROCESS, REFERENCES, INDEX, ALTER, LOCK TABLES, REPLICATION SLAVE, BINLOG MONITOR, TRIGGER ON *.* TO `tidegate`@`%` IDENTIFIED BY PASSWORD '*00'",
+            "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, PROCESS, REFERENCES, INDEX, ALTER, CREATE TEMPORARY TABLES, LOCK TABLES, REPLICATION SLAVE, BINLOG MONITOR, TRIGGER ON *.* TO `tidegate`@`%` IDENTIFIED BY PASSWORD '*00'",
         );
         assert_eq!(missing(&grants, true), []);
         assert_eq!(names(&missing(&grants, false)), ["REPLICATION CLIENT"]);
