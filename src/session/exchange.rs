@@ -19,6 +19,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::census::Record;
 use crate::client_error::ClientError;
+use crate::net;
 use crate::wire::packet::Walker;
 use crate::wire::reply::Tracker;
 use crate::wire::{answer, command};
@@ -95,6 +96,8 @@ pub(super) struct Exchange {
     pub(super) desk: Desk,
     /// COM_STMT_SEND_LONG_DATA went by and its COM_STMT_EXECUTE did not yet.
     pub(super) is_amid_long_data: bool,
+    /// Resolves when the client has gone, where a full buffer would hide it.
+    client_end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
     is_stopping: bool,
     turns: u32,
@@ -124,6 +127,7 @@ pub(super) async fn carry(established: Established, context: Arc<Context>, recor
         schema: established.schema,
         desk: Desk::default(),
         is_amid_long_data: false,
+        client_end: None,
         shutdown,
         is_stopping: false,
         turns: 0,
@@ -160,7 +164,9 @@ impl Exchange {
             has_moved |= self.down.poll_flush(task, &mut self.client).map_err(|error| self.lost("client", &error, Over::ClientGone))?;
         }
         has_moved |= self.read_client(task)?;
+        self.look_for_the_end(task)?;
         has_moved |= self.advance_up(task)?;
+        self.look_for_the_end(task)?;
         if self.up.is_ready() {
             has_moved |= self.up.poll_flush(task, &mut self.server).map_err(|error| self.lost("server", &error, Over::ServerGone))?;
         }
@@ -180,13 +186,39 @@ impl Exchange {
     }
 
     fn read_client(&mut self, task: &mut TaskContext<'_>) -> Result<bool, Over> {
-        // While a command is gathered or held there is room for a little more, so that the client's end is seen.
-        let limit = LARGE.max(self.wanted + SMALL);
+        let limit = self.room();
         match self.up.poll_fill(task, &mut self.client, limit) {
             Poll::Ready(Ok(0)) => Err(self.client_closed(task)),
             Poll::Ready(Ok(_)) => Ok(true),
             Poll::Ready(Err(error)) => Err(self.lost("client", &error, Over::ClientGone)),
             Poll::Pending => Ok(false),
+        }
+    }
+
+    /// While a command is gathered or held there is room for a little more, so that the client's end is seen.
+    fn room(&self) -> usize {
+        LARGE.max(self.wanted + SMALL)
+    }
+
+    /// What a client has sent behind a held command hides its end once the buffer is full: there it is looked for (I-G1).
+    fn look_for_the_end(&mut self, task: &mut TaskContext<'_>) -> Result<(), Over> {
+        if !self.desk.is_holding() {
+            if self.client_end.is_some() {
+                self.client_end = None;
+            }
+            return Ok(());
+        }
+        if self.client_end.is_none() && self.up.is_full(self.room()) {
+            match net::watch_for_end(&self.client) {
+                Ok(end) => self.client_end = Some(Box::pin(end)),
+                Err(error) => {
+                    tracing::warn!(session = %self.record.id, client = %self.record.client, %error, "a held client's end cannot be watched");
+                }
+            }
+        }
+        match &mut self.client_end {
+            Some(end) if end.as_mut().poll(task).is_ready() => Err(Over::ClientGone),
+            _ => Ok(()),
         }
     }
 

@@ -53,6 +53,8 @@ async fn answer_one(stream: TcpStream, connection: u32, heard: Heard) {
         }
         if text.starts_with("fail") {
             answer::push_error(&mut out, 1, 1062, Some("23000"), "no");
+        } else if payload.first() == Some(&command::STMT_PREPARE) {
+            packet::push(&mut out, 1, &[0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         } else {
             answer::push_ok(&mut out, 1, 2 | u16::from(is_open));
         }
@@ -158,6 +160,13 @@ impl Client {
         self.answer().await
     }
 
+    async fn command(&mut self, code: u8, payload: &[u8]) -> u16 {
+        let mut out = Vec::new();
+        packet::push(&mut out, 0, &[&[code], payload].concat());
+        self.0.send(&out).await.unwrap();
+        self.answer().await
+    }
+
     async fn is_closed(&mut self) -> bool {
         tokio::time::timeout(Duration::from_secs(10), self.0.packet()).await.expect("in time").is_err()
     }
@@ -220,6 +229,47 @@ async fn a_held_statement_whose_client_has_gone_is_never_forwarded() {
     until(|| house.context.census.count() == 0).await;
     assert_eq!(held.release().await.samples.len(), 0);
     assert_eq!(house.heard(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_client_that_goes_behind_a_full_buffer_is_noticed_too() {
+    let house = House::new().await;
+    let installed = house.gate();
+    let mut client = house.client().await;
+    let held = installed.gate.hold(soon()).unwrap().drained(Duration::from_secs(5)).await.unwrap();
+    client.send("DELETE FROM orders").await;
+    until(|| installed.gate.snapshot().waiting == 1).await;
+    client.send(&"x".repeat(80_000)).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(installed.gate.snapshot().waiting, 1);
+    drop(client);
+    until(|| installed.gate.snapshot().waiting == 0).await;
+    assert_eq!(held.release().await.samples.len(), 0);
+    until(|| house.context.census.count() == 0).await;
+    assert_eq!(house.heard(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn prepared_statements_of_an_old_snapshot_are_fenced_as_texts_are() {
+    let house = House::new().await;
+    let mut old = house.client().await;
+    assert_eq!(old.command(command::STMT_PREPARE, b"SELECT 1 FROM orders WHERE id = ?").await, 0);
+    let installed = house.gate();
+    assert_eq!(old.query("BEGIN").await, 0);
+    assert_eq!(old.query("SELECT 1 FROM customers").await, 0);
+    installed.gate.set_swapped_at_us(house.context.census.now_us() + 1);
+    for id in [1, command::LAST_PREPARED] {
+        let execute = [&id.to_le_bytes()[..], &[0, 1, 0, 0, 0]].concat();
+        assert_eq!(old.command(command::STMT_EXECUTE, &execute).await, 1412);
+        assert_eq!(old.command(command::STMT_BULK_EXECUTE, &execute).await, 1412);
+    }
+    assert_eq!(old.command(command::STMT_PREPARE, b"SELECT 2 FROM orders").await, 1412, "its definition is that of after the swap");
+    let other = [&7u32.to_le_bytes()[..], &[0, 1, 0, 0, 0]].concat();
+    assert_eq!(old.command(command::STMT_EXECUTE, &other).await, 1412, "an unknown statement may touch everything");
+    assert_eq!(old.query("ROLLBACK").await, 0);
+    let execute = [&1u32.to_le_bytes()[..], &[0, 1, 0, 0, 0]].concat();
+    assert_eq!(old.command(command::STMT_EXECUTE, &execute).await, 0);
+    assert!(house.heard().iter().all(|heard| !heard.starts_with("fa")));
 }
 
 #[tokio::test]
@@ -348,8 +398,31 @@ async fn a_shutdown_ends_idle_sessions_and_waits_for_transactions() {
 async fn too_many_clients_are_refused_as_the_server_would() {
     let house = House::with(|config| config.listen.max_connections = 1).await;
     let _first = house.client().await;
+    let mut second = house.dial().await;
+    second.packet().await.unwrap();
+    login(&mut second, "app", b"x").await;
+    let refusal = second.packet().await.unwrap();
+    assert_eq!((refusal.sequence, answer::error_code(refusal.payload())), (2, Some(1040)));
+    until(|| house.context.census.count() == 1).await;
+    let mut waiting = Vec::new();
+    for _ in 0..ADMINS {
+        let mut channel = house.dial().await;
+        assert_eq!(channel.packet().await.unwrap().payload()[0], 10, "it may be the admin");
+        waiting.push(channel);
+    }
     let refusal = house.dial().await.packet().await.unwrap();
     assert_eq!((refusal.sequence, answer::error_code(refusal.payload())), (0, Some(1040)));
+}
+
+#[tokio::test]
+async fn the_admin_gets_in_where_nobody_else_does() {
+    let house = House::with(|config| config.listen.max_connections = 1).await;
+    let _first = house.client().await;
+    let mut admin = house.dial().await;
+    let greeting = Greeting::read(admin.packet().await.unwrap().payload()).unwrap();
+    login(&mut admin, "tidegate_admin", &proof(CACHING_SHA2, &greeting.salt, b"secret").unwrap()).await;
+    assert_eq!(admin.packet().await.unwrap().payload(), [1, 3]);
+    assert_eq!(admin.packet().await.unwrap().payload()[0], 0);
 }
 
 #[tokio::test]
