@@ -216,10 +216,8 @@ impl Exchange {
                 }
             }
         }
-        match &mut self.client_end {
-            Some(end) if end.as_mut().poll(task).is_ready() => Err(Over::ClientGone),
-            _ => Ok(()),
-        }
+        let has_gone = self.client_end.as_mut().is_some_and(|end| end.as_mut().poll(task).is_ready());
+        if has_gone { Err(Over::ClientGone) } else { Ok(()) }
     }
 
     /// What was judged before the client closed still goes out; what is held does not (I-G1).
