@@ -92,7 +92,8 @@ pub(super) struct Exchange {
     pub(super) capabilities: u64,
     pub(super) transaction: Transaction,
     pub(super) prepared: Prepared,
-    pub(super) schema: String,
+    /// The default schema; `None` where it cannot be told.
+    pub(super) schema: Option<String>,
     pub(super) desk: Desk,
     /// COM_STMT_SEND_LONG_DATA went by and its COM_STMT_EXECUTE did not yet.
     pub(super) is_amid_long_data: bool,
@@ -124,7 +125,7 @@ pub(super) async fn carry(established: Established, context: Arc<Context>, recor
         capabilities: established.capabilities,
         transaction,
         prepared: Prepared::default(),
-        schema: established.schema,
+        schema: Some(established.schema),
         desk: Desk::default(),
         is_amid_long_data: false,
         client_end: None,

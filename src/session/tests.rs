@@ -353,6 +353,71 @@ async fn ddl_on_a_migrating_table_is_refused_in_its_default_schema() {
 }
 
 #[tokio::test]
+async fn effects_of_later_statements_of_a_text_are_seen() {
+    let house = House::new().await;
+    let installed = house.gate();
+    let mut client = house.client().await;
+    assert_eq!(client.query("SELECT 1; USE shop; ALTER TABLE orders ADD x INT").await, 1846);
+    assert_eq!(client.query("ALTER TABLE orders ADD x INT").await, 0, "that USE was not executed");
+    assert_eq!(client.query("SELECT 1; USE shop").await, 0);
+    assert_eq!(client.query("ALTER TABLE orders ADD x INT").await, 1846);
+    assert_eq!(client.query("USE other").await, 0);
+    assert_eq!(client.query("fail; USE anything").await, 1062);
+    assert_eq!(client.query("ALTER TABLE orders ADD x INT").await, 1846, "which schema it is cannot be told");
+    assert_eq!(client.query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await, 0);
+    assert_eq!(client.query("SELECT 1; SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ").await, 0);
+    assert_eq!(client.query("BEGIN").await, 0);
+    assert_eq!(client.query("SELECT 1 FROM customers").await, 0);
+    installed.gate.set_swapped_at_us(house.context.census.now_us() + 1);
+    assert_eq!(client.query("SELECT 1 FROM orders").await, 1412);
+}
+
+#[tokio::test]
+async fn locks_on_tables_keep_their_session_inside_until_given_back() {
+    let house = House::new().await;
+    let (mut before, mut after, mut named) = (house.client().await, house.client().await, house.client().await);
+    assert_eq!(before.query("LOCK TABLES orders READ").await, 0);
+    let installed = house.gate();
+    let inside = || installed.gate.occupancy().0;
+    assert_eq!(inside(), 1, "its lock is older than the gate");
+    assert_eq!(after.query("SELECT 1; LOCK TABLES orders READ").await, 0);
+    assert_eq!(named.query("SELECT GET_LOCK('a', 1) FROM orders").await, 0);
+    assert_eq!(inside(), 2, "a named lock is on no table");
+    assert_eq!(before.query("fail; UNLOCK TABLES").await, 1062);
+    assert_eq!(inside(), 2);
+    assert_eq!(before.query("UNLOCK TABLES").await, 0);
+    until(|| inside() == 1).await;
+    assert_eq!(after.query("DO RELEASE_ALL_LOCKS()").await, 0);
+    assert_eq!(inside(), 1);
+    let held = installed.gate.hold(soon()).unwrap();
+    assert_eq!(after.query("SELECT 1 FROM orders").await, 0, "who holds locks is not held");
+    assert!(held.drained(Duration::from_millis(20)).await.is_err());
+    assert_eq!(after.query("UNLOCK TABLES").await, 0);
+    until(|| inside() == 0).await;
+    assert_eq!(after.query("fail: LOCK TABLES orders READ").await, 1062);
+    assert_eq!(after.query("HANDLER orders OPEN").await, 0);
+    assert_eq!(inside(), 1);
+    assert_eq!(after.query("HANDLER orders CLOSE").await, 0);
+    until(|| inside() == 0).await;
+    assert_eq!(after.query("LOCK TABLES orders READ").await, 0);
+    drop(after);
+    until(|| inside() == 0).await;
+}
+
+#[tokio::test]
+async fn a_prepared_statement_changes_its_session_when_it_is_executed() {
+    let house = House::new().await;
+    let mut client = house.client().await;
+    assert_eq!(client.command(command::STMT_PREPARE, b"SELECT GET_LOCK(?, 1)").await, 0);
+    let holds_locks = || house.context.census.list()[0].holds_locks.load(Ordering::Relaxed);
+    assert!(!holds_locks());
+    assert_eq!(client.command(command::STMT_EXECUTE, &[1, 0, 0, 0, 0, 1, 0, 0, 0]).await, 0);
+    assert!(holds_locks());
+    assert_eq!(client.query("DO RELEASE_ALL_LOCKS()").await, 0);
+    assert!(!holds_locks());
+}
+
+#[tokio::test]
 async fn logins_that_end_here_are_finished_on_the_server() {
     let house = House::new().await;
     drop(house.dial().await.packet().await);
