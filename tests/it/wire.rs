@@ -65,11 +65,27 @@ impl Pair {
         self.command(QUERY, text.as_bytes()).await
     }
 
-    /// Prepares a statement; its id is the same on both.
-    async fn prepare(&mut self, text: &str) -> Result<[u8; 4]> {
-        let answer = self.command(PREPARE, text.as_bytes()).await?;
-        ensure!(answer.get(4) == Some(&0), "{text} was not prepared: {}", String::from_utf8_lossy(&answer));
-        Ok(answer.get(5..9).context("no id")?.try_into()?)
+    /// Prepares a statement. MariaDB's numbers go on where the thread's last session ended, so each side has its own.
+    async fn prepare(&mut self, text: &str) -> Result<Id> {
+        let bytes = self.direct.command(PREPARE, text.as_bytes());
+        self.direct.write(&bytes).await?;
+        let theirs = self.direct.until_quiet().await?;
+        self.proxied.write(&bytes).await?;
+        let ours = self.proxied.exactly(theirs.len()).await.with_context(|| text.to_owned())?;
+        ensure!(theirs.get(4) == Some(&0), "{text} was not prepared: {}", String::from_utf8_lossy(&theirs));
+        ensure!(ours[..5] == theirs[..5] && ours[9..] == theirs[9..], "{text}: {}", difference(&ours, &theirs));
+        Ok(Id { direct: theirs[5..9].try_into()?, proxied: ours[5..9].try_into()? })
+    }
+
+    /// A command that begins with a statement's id.
+    async fn with(&mut self, id: Id, code: u8, rest: &[u8]) -> Result<Vec<u8>> {
+        self.direct.send(code, &[&id.direct, rest].concat()).await?;
+        let theirs = self.direct.until_quiet().await?;
+        self.proxied.send(code, &[&id.proxied, rest].concat()).await?;
+        let what = || format!("command {code:#04x} {:02x?}", rest.get(..rest.len().min(40)).unwrap_or_default());
+        let ours = self.proxied.exactly(theirs.len()).await.with_context(|| format!("{}; directly {theirs:02x?}", what()))?;
+        ensure!(ours == theirs, "{}: {}", what(), difference(&ours, &theirs));
+        Ok(ours)
     }
 
     async fn end(self) -> Result<()> {
@@ -79,14 +95,25 @@ impl Pair {
     }
 }
 
+/// A prepared statement's number on each side.
+#[derive(Clone, Copy, Debug)]
+struct Id {
+    direct: [u8; 4],
+    proxied: [u8; 4],
+}
+
+const NOBODYS: Id = Id { direct: [9, 9, 0, 0], proxied: [9, 9, 0, 0] };
+const LAST: Id = Id { direct: [0xff; 4], proxied: [0xff; 4] };
+
 fn difference(ours: &[u8], theirs: &[u8]) -> String {
     let at = ours.iter().zip(theirs).position(|(a, b)| a != b).unwrap_or(ours.len().min(theirs.len()));
     let part = |bytes: &[u8]| format!("{:02x?}", bytes.get(at.saturating_sub(8)..bytes.len().min(at + 24)).unwrap_or_default());
     format!("the bytes differ at {at} of {}: {} instead of {}", theirs.len(), part(ours), part(theirs))
 }
 
-fn execute(id: [u8; 4], flags: u8, rest: &[u8]) -> Vec<u8> {
-    [&id[..], &[flags], &1_u32.to_le_bytes(), rest].concat()
+/// COM_STMT_EXECUTE behind its id.
+fn execute(flags: u8, rest: &[u8]) -> Vec<u8> {
+    [&[flags][..], &1_u32.to_le_bytes(), rest].concat()
 }
 
 async fn tables(lab: &Lab) -> Result<()> {
@@ -153,9 +180,6 @@ async fn texts(pair: &mut Pair) -> Result<()> {
         "COMMIT",
         "SET autocommit = 1",
         "USE shop",
-        "XA START 'x'",
-        "XA END 'x'",
-        "XA ROLLBACK 'x'",
         "KILL 999999999",
     ] {
         pair.query(text).await?;
@@ -166,40 +190,39 @@ async fn texts(pair: &mut Pair) -> Result<()> {
 async fn statements(pair: &mut Pair) -> Result<()> {
     // A cursor: opened, fetched to its end and beyond, reset.
     let id = pair.prepare("SELECT id, payload FROM shop.orders ORDER BY id LIMIT 25").await?;
-    let opened = pair.command(EXECUTE, &execute(id, 1, &[])).await?;
-    let fetch = |rows: u32| [&id[..], &rows.to_le_bytes()].concat();
-    let some = pair.command(FETCH, &fetch(10)).await?;
+    let opened = pair.with(id, EXECUTE, &execute(1, &[])).await?;
+    let some = pair.with(id, FETCH, &10_u32.to_le_bytes()).await?;
     ensure!(some.len() > 200 && opened.len() < 300, "no cursor was opened: {} and {} bytes", opened.len(), some.len());
-    for rows in [10, 10, 10] {
-        pair.command(FETCH, &fetch(rows)).await?;
+    for rows in [10_u32, 10, 10] {
+        pair.with(id, FETCH, &rows.to_le_bytes()).await?;
     }
-    pair.command(EXECUTE, &execute(id, 1, &[])).await?;
-    pair.command(RESET, &id).await?;
-    pair.command(FETCH, &fetch(1)).await?;
-    pair.command(EXECUTE, &execute(id, 0, &[])).await?;
+    pair.with(id, EXECUTE, &execute(1, &[])).await?;
+    pair.with(id, RESET, &[]).await?;
+    pair.with(id, FETCH, &1_u32.to_le_bytes()).await?;
+    pair.with(id, EXECUTE, &execute(0, &[])).await?;
     let one = pair.prepare("SELECT 1 FROM DUAL WHERE 1 = 0").await?;
-    pair.command(EXECUTE, &execute(one, 1, &[])).await?;
+    pair.with(one, EXECUTE, &execute(1, &[])).await?;
     // Long data in pieces, also for a statement that is not there; neither is answered.
     let long = pair.prepare("SELECT LENGTH(?), MD5(?)").await?;
     for (parameter, length) in [(0_u16, 70_000), (1, 5), (0, 200_000)] {
-        let data = [&long[..], &parameter.to_le_bytes(), &vec![b'x'; length][..]].concat();
-        ensure!(pair.command(LONG_DATA, &data).await?.is_empty());
+        let data = [&parameter.to_le_bytes(), &vec![b'x'; length][..]].concat();
+        ensure!(pair.with(long, LONG_DATA, &data).await?.is_empty());
     }
-    pair.command(LONG_DATA, &[9, 9, 0, 0, 0, 0, b'x']).await?;
+    pair.with(NOBODYS, LONG_DATA, &[0, 0, b'x']).await?;
     let types = [0, 1, 252, 0, 252, 0];
-    let answer = pair.command(EXECUTE, &execute(long, 0, &types)).await?;
+    let answer = pair.with(long, EXECUTE, &execute(0, &types)).await?;
     ensure!(answer.windows(4).any(|part| part == 270_000_u32.to_le_bytes()), "the long data did not arrive: {answer:02x?}");
-    pair.command(EXECUTE, &execute([9, 9, 0, 0], 0, &[])).await?;
-    pair.command(FETCH, &[9, 9, 0, 0, 1, 0, 0, 0]).await?;
+    pair.with(NOBODYS, EXECUTE, &execute(0, &[])).await?;
+    pair.with(NOBODYS, FETCH, &[1, 0, 0, 0]).await?;
     // OUT parameters come as a result set of their own.
     let outs = pair.prepare("CALL shop.outs(?, ?, ?)").await?;
-    pair.command(EXECUTE, &execute(outs, 0, &[0b110, 1, 3, 0, 3, 0, 253, 0, 41, 0, 0, 0])).await?;
+    pair.with(outs, EXECUTE, &execute(0, &[0b110, 1, 3, 0, 3, 0, 253, 0, 41, 0, 0, 0])).await?;
     pair.command(PREPARE, b"SELEKT").await?;
     pair.command(PREPARE, b"SET @x = 1").await?;
     for id in [id, one, long] {
-        ensure!(pair.command(CLOSE, &id).await?.is_empty());
+        ensure!(pair.with(id, CLOSE, &[]).await?.is_empty());
     }
-    pair.command(EXECUTE, &execute(id, 0, &[])).await?;
+    pair.with(id, EXECUTE, &execute(0, &[])).await?;
     Ok(())
 }
 
@@ -236,11 +259,17 @@ async fn small_commands(pair: &mut Pair) -> Result<()> {
 async fn bulk(pair: &mut Pair) -> Result<()> {
     let id = pair.prepare("INSERT INTO shop.loose VALUES (?, ?)").await?;
     let rows = [&[128, 0, 3, 0, 253, 0][..], &[0, 1, 0, 0, 0, 0, 1, b'a'], &[0, 2, 0, 0, 0, 1], &[1, 0, 2, b'b', b'c']].concat();
-    pair.command(BULK, &[&id[..], &rows].concat()).await?;
+    pair.with(id, BULK, &rows).await?;
+    // Both at once, as MariaDB's connectors do: the number is not known yet.
     let prepare = pair.direct.command(PREPARE, b"INSERT INTO shop.loose VALUES (?, ?)");
-    let last = pair.direct.command(BULK, &[&[0xff; 4][..], &rows].concat());
-    pair.bytes(&[prepare, last].concat(), "PREPARE and BULK_EXECUTE at once").await?;
-    pair.command(BULK, &[&id[..], &[128, 0, 3, 0]].concat()).await?;
+    for raw in [&mut pair.direct, &mut pair.proxied] {
+        raw.write(&prepare).await?;
+    }
+    pair.direct.send(BULK, &[&LAST.direct, &rows[..]].concat()).await?;
+    pair.proxied.send(BULK, &[&LAST.proxied, &rows[..]].concat()).await?;
+    let (theirs, ours) = (pair.direct.until_quiet().await?, pair.proxied.until_quiet().await?);
+    ensure!(ours.len() == theirs.len() && ours.get(9..) == theirs.get(9..), "PREPARE and BULK_EXECUTE: {}", difference(&ours, &theirs));
+    pair.with(id, BULK, &[128, 0, 3, 0]).await?;
     pair.query("SELECT COUNT(*) > 2, COUNT(b) > 1 FROM shop.loose").await?;
     Ok(())
 }
@@ -250,7 +279,7 @@ async fn without_metadata(pair: &mut Pair) -> Result<()> {
     pair.query("SELECT 1, 2").await?;
     pair.query("SELECT id FROM shop.orders ORDER BY id LIMIT 3; SELECT 5").await?;
     let id = pair.prepare("SELECT id, ? FROM shop.orders ORDER BY id LIMIT 3").await?;
-    pair.command(EXECUTE, &execute(id, 8, &[1, 0, 1, 3, 0, 0, 7, 0, 0, 0])).await?;
+    pair.with(id, EXECUTE, &execute(8, &[1, 0, 1, 3, 0, 0, 7, 0, 0, 0])).await?;
     // One attribute before the text.
     let text = [&[1, 1, 0, 1, 253, 0, 1, b'n', 2, b'v', b'w'][..], b"SELECT 7"].concat();
     let packet = crate::support::raw::framed(0, &[&[QUERY][..], &text].concat());
@@ -264,9 +293,9 @@ async fn writes_of_one_byte_change_nothing(kind: Kind) -> Result<()> {
     let mut pair = Pair::new(&lab, BASE | DEPRECATE_EOF, 1).await?;
     texts(&mut pair).await?;
     let id = pair.prepare("SELECT id, ? FROM shop.orders ORDER BY id LIMIT 5").await?;
-    pair.command(EXECUTE, &execute(id, 0, &[0, 1, 3, 0, 7, 0, 0, 0])).await?;
-    pair.command(LONG_DATA, &[&id[..], &[0, 0], &[b'x'; 3000]].concat()).await?;
-    pair.command(CLOSE, &id).await?;
+    pair.with(id, EXECUTE, &execute(0, &[0, 1, 3, 0, 7, 0, 0, 0])).await?;
+    pair.with(id, LONG_DATA, &[&[0, 0][..], &[b'x'; 3000]].concat()).await?;
+    pair.with(id, CLOSE, &[]).await?;
     pair.query(&format!("SELECT LENGTH('{}')", "y".repeat(20_000))).await?;
     pair.end().await
 }
@@ -282,7 +311,6 @@ async fn pipelined_commands_are_answered_in_order(kind: Kind) -> Result<()> {
             segment.extend(pair.direct.command(QUERY, b"SELEKT"));
             segment.extend(pair.direct.command(CLOSE, &[5, 0, 0, 0]));
             segment.extend(pair.direct.command(0x0e, b""));
-            segment.extend(pair.direct.command(PREPARE, b"SELECT ?, ?"));
         }
     }
     let answers = pair.bytes(&segment, "300 commands in one write").await?;
@@ -344,7 +372,7 @@ async fn query_attributes_of_the_shell_pass(kind: Kind) -> Result<()> {
     let say = |port: u16| -> Result<String> {
         let mut shell = std::process::Command::new(program("mysql", "mysql")?)
             .args(["--no-defaults", "-h127.0.0.1", &format!("-P{port}"), &format!("-u{}", APP.0), &format!("-p{}", APP.1)])
-            .args(["--get-server-public-key", "-t"])
+            .args(["--get-server-public-key", "--named-commands", "--force", "-t"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
