@@ -43,7 +43,9 @@ struct Pair {
 impl Pair {
     async fn new(lab: &Lab, capabilities: u64, piece: usize) -> Result<Self> {
         let direct = Raw::login(lab.server.port, APP, capabilities, piece).await?;
-        Ok(Self { direct, proxied: Raw::login(lab.proxy.port, APP, capabilities, piece).await? })
+        let mut pair = Self { direct, proxied: Raw::login(lab.proxy.port, APP, capabilities, piece).await? };
+        pair.align().await?;
+        Ok(pair)
     }
 
     /// Sends the same bytes both ways and compares all that comes back.
@@ -65,27 +67,37 @@ impl Pair {
         self.command(QUERY, text.as_bytes()).await
     }
 
-    /// Prepares a statement. MariaDB's numbers go on where the thread's last session ended, so each side has its own.
+    /// Prepares a statement; its number is the same on both sides.
     async fn prepare(&mut self, text: &str) -> Result<Id> {
-        let bytes = self.direct.command(PREPARE, text.as_bytes());
-        self.direct.write(&bytes).await?;
-        let theirs = self.direct.until_quiet().await?;
-        self.proxied.write(&bytes).await?;
-        let ours = self.proxied.exactly(theirs.len()).await.with_context(|| text.to_owned())?;
-        ensure!(theirs.get(4) == Some(&0), "{text} was not prepared: {}", String::from_utf8_lossy(&theirs));
-        ensure!(ours[..5] == theirs[..5] && ours[9..] == theirs[9..], "{text}: {}", difference(&ours, &theirs));
-        Ok(Id { direct: theirs[5..9].try_into()?, proxied: ours[5..9].try_into()? })
+        let answer = self.command(PREPARE, text.as_bytes()).await?;
+        ensure!(answer.get(4) == Some(&0), "{text} was not prepared: {}", String::from_utf8_lossy(&answer));
+        Ok(answer[5..9].try_into()?)
+    }
+
+    /// MariaDB's numbers of statements go on where the thread's last session ended: brings both sides to the same.
+    async fn align(&mut self) -> Result<()> {
+        loop {
+            let mut numbers = Vec::new();
+            for raw in [&mut self.direct, &mut self.proxied] {
+                raw.send(PREPARE, b"DO 1").await?;
+                let (_, answer) = raw.packet().await?;
+                numbers.push(u32::from_le_bytes(answer.get(1..5).context("not prepared")?.try_into()?));
+            }
+            let behind = match numbers[..] {
+                [direct, proxied] if direct < proxied => &mut self.direct,
+                [direct, proxied] if direct > proxied => &mut self.proxied,
+                _ => return Ok(()),
+            };
+            for _ in 0..numbers[0].abs_diff(numbers[1]) {
+                behind.send(PREPARE, b"DO 1").await?;
+                behind.packet().await?;
+            }
+        }
     }
 
     /// A command that begins with a statement's id.
     async fn with(&mut self, id: Id, code: u8, rest: &[u8]) -> Result<Vec<u8>> {
-        self.direct.send(code, &[&id.direct, rest].concat()).await?;
-        let theirs = self.direct.until_quiet().await?;
-        self.proxied.send(code, &[&id.proxied, rest].concat()).await?;
-        let what = || format!("command {code:#04x} {:02x?}", rest.get(..rest.len().min(40)).unwrap_or_default());
-        let ours = self.proxied.exactly(theirs.len()).await.with_context(|| format!("{}; directly {theirs:02x?}", what()))?;
-        ensure!(ours == theirs, "{}: {}", what(), difference(&ours, &theirs));
-        Ok(ours)
+        self.command(code, &[&id[..], rest].concat()).await
     }
 
     async fn end(self) -> Result<()> {
@@ -95,15 +107,11 @@ impl Pair {
     }
 }
 
-/// A prepared statement's number on each side.
-#[derive(Clone, Copy, Debug)]
-struct Id {
-    direct: [u8; 4],
-    proxied: [u8; 4],
-}
+/// A prepared statement's number.
+type Id = [u8; 4];
 
-const NOBODYS: Id = Id { direct: [9, 9, 0, 0], proxied: [9, 9, 0, 0] };
-const LAST: Id = Id { direct: [0xff; 4], proxied: [0xff; 4] };
+const NOBODYS: Id = [9, 9, 0, 0];
+const LAST: Id = [0xff; 4];
 
 fn difference(ours: &[u8], theirs: &[u8]) -> String {
     let at = ours.iter().zip(theirs).position(|(a, b)| a != b).unwrap_or(ours.len().min(theirs.len()));
@@ -262,13 +270,8 @@ async fn bulk(pair: &mut Pair) -> Result<()> {
     pair.with(id, BULK, &rows).await?;
     // Both at once, as MariaDB's connectors do: the number is not known yet.
     let prepare = pair.direct.command(PREPARE, b"INSERT INTO shop.loose VALUES (?, ?)");
-    for raw in [&mut pair.direct, &mut pair.proxied] {
-        raw.write(&prepare).await?;
-    }
-    pair.direct.send(BULK, &[&LAST.direct, &rows[..]].concat()).await?;
-    pair.proxied.send(BULK, &[&LAST.proxied, &rows[..]].concat()).await?;
-    let (theirs, ours) = (pair.direct.until_quiet().await?, pair.proxied.until_quiet().await?);
-    ensure!(ours.len() == theirs.len() && ours.get(9..) == theirs.get(9..), "PREPARE and BULK_EXECUTE: {}", difference(&ours, &theirs));
+    let last = pair.direct.command(BULK, &[&LAST[..], &rows].concat());
+    pair.bytes(&[prepare, last].concat(), "PREPARE and BULK_EXECUTE at once").await?;
     pair.with(id, BULK, &[128, 0, 3, 0]).await?;
     pair.query("SELECT COUNT(*) > 2, COUNT(b) > 1 FROM shop.loose").await?;
     Ok(())
