@@ -150,7 +150,7 @@ async fn every_command_is_answered_byte_by_byte_as_directly(kind: Kind) -> Resul
         let mut pair = Pair::new(&lab, capabilities, usize::MAX).await?;
         let all = async {
             texts(&mut pair).await?;
-            statements(&mut pair).await?;
+            statements(&mut pair, capabilities).await?;
             small_commands(&mut pair).await?;
             if kind == Kind::MariaDb {
                 bulk(&mut pair).await?;
@@ -195,7 +195,7 @@ async fn texts(pair: &mut Pair) -> Result<()> {
     Ok(())
 }
 
-async fn statements(pair: &mut Pair) -> Result<()> {
+async fn statements(pair: &mut Pair, capabilities: u64) -> Result<()> {
     // A cursor: opened, fetched to its end and beyond, reset.
     let id = pair.prepare("SELECT id, payload FROM shop.orders ORDER BY id LIMIT 25").await?;
     let opened = pair.with(id, EXECUTE, &execute(1, &[])).await?;
@@ -207,11 +207,14 @@ async fn statements(pair: &mut Pair) -> Result<()> {
     pair.with(id, EXECUTE, &execute(1, &[])).await?;
     pair.with(id, RESET, &[]).await?;
     pair.with(id, FETCH, &1_u32.to_le_bytes()).await?;
-    pair.with(id, EXECUTE, &execute(0, &[])).await?;
+    if capabilities & DEPRECATE_EOF == 0 {
+        // MySQL sends the columns and an OK, without rows; where an OK ends rows as well, no client can follow that.
+        pair.with(id, EXECUTE, &execute(0, &[])).await?;
+    }
     let one = pair.prepare("SELECT 1 FROM DUAL WHERE 1 = 0").await?;
     pair.with(one, EXECUTE, &execute(1, &[])).await?;
     // Long data in pieces, also for a statement that is not there; neither is answered.
-    let long = pair.prepare("SELECT LENGTH(?), MD5(?)").await?;
+    let long = pair.prepare("SELECT LENGTH(?), RIGHT(?, 3)").await?;
     for (parameter, length) in [(0_u16, 70_000), (1, 5), (0, 200_000)] {
         let data = [&parameter.to_le_bytes(), &vec![b'x'; length][..]].concat();
         ensure!(pair.with(long, LONG_DATA, &data).await?.is_empty());
@@ -219,7 +222,9 @@ async fn statements(pair: &mut Pair) -> Result<()> {
     pair.with(NOBODYS, LONG_DATA, &[0, 0, b'x']).await?;
     let types = [0, 1, 252, 0, 252, 0];
     let answer = pair.with(long, EXECUTE, &execute(0, &types)).await?;
-    ensure!(answer.windows(4).any(|part| part == 270_000_u32.to_le_bytes()), "the long data did not arrive: {answer:02x?}");
+    // With query attributes the parameters are sent in another form: both refuse this one.
+    let has_arrived = answer.windows(4).any(|part| part == 270_000_u32.to_le_bytes());
+    ensure!(has_arrived || capabilities & QUERY_ATTRIBUTES != 0, "the long data did not arrive: {answer:02x?}");
     pair.with(NOBODYS, EXECUTE, &execute(0, &[])).await?;
     pair.with(NOBODYS, FETCH, &[1, 0, 0, 0]).await?;
     // OUT parameters come as a result set of their own.
