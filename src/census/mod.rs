@@ -29,6 +29,9 @@ pub struct Record {
     pub statements: AtomicU64,
     /// Holds LOCK TABLES, a global read lock, GET_LOCK or a HANDLER: never held at a gate.
     pub holds_locks: AtomicBool,
+    /// Holds locks on tables that no status flag shows (LOCK TABLES, a global read lock, an open HANDLER): it is inside a
+    /// gate as long as it does.
+    pub holds_tables: AtomicBool,
     /// Woken when a KILL QUERY or KILL from another session is meant for this one.
     pub interrupted: Notify,
     epoch: Instant,
@@ -38,7 +41,7 @@ pub struct Record {
 
 impl Record {
     /// A microsecond clock that starts with the census; never 0.
-    fn now_us(&self) -> u64 {
+    pub fn now_us(&self) -> u64 {
         u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX).max(1)
     }
 
@@ -47,6 +50,11 @@ impl Record {
         if self.transaction_began_us.load(Ordering::Relaxed) == 0 {
             self.transaction_began_us.store(self.now_us(), Ordering::Release);
         }
+    }
+
+    /// Notes that a transaction has taken the place of the one before, at a moment of [`Record::now_us`].
+    pub fn transaction_replaced(&self, at_us: u64) {
+        self.transaction_began_us.store(at_us.max(1), Ordering::Release);
     }
 
     /// Notes that no transaction is open.
@@ -119,6 +127,7 @@ impl Census {
             user: OnceLock::new(),
             statements: AtomicU64::new(0),
             holds_locks: AtomicBool::new(false),
+            holds_tables: AtomicBool::new(false),
             interrupted: Notify::new(),
             epoch: self.epoch,
             transaction_began_us: AtomicU64::new(0),
@@ -166,6 +175,8 @@ pub struct Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         self.record.transaction_closed();
+        self.record.holds_locks.store(false, Ordering::Relaxed);
+        self.record.holds_tables.store(false, Ordering::Release);
         self.census.lock().remove(&self.record.id);
     }
 }

@@ -140,7 +140,7 @@ impl Draining {
         // A transaction that is open across the swap is exposed to old snapshots (F6), so those of the table's users are
         // waited for even where they have not touched the table yet.
         let waited_for = inner.users.values().any(|record| super::exposed_for(record).is_some());
-        if !inner.inside.is_empty() || !inner.suspects.is_empty() || waited_for {
+        if !inner.inside.is_empty() || !inner.suspects.is_empty() || !inner.lockers.is_empty() || waited_for {
             return Ok(false);
         }
         match inner.state.next(Event::Drained) {
@@ -155,6 +155,8 @@ impl Draining {
         let inner = self.guard.gate.lock();
         let mut blockers: Vec<Blocker> =
             inner.inside.values().map(|inside| Blocker { session: inside.record.describe(), age: inside.since.elapsed() }).collect();
+        let locks = inner.lockers.values().map(|(record, since)| Blocker { session: record.describe(), age: since.elapsed() });
+        blockers.extend(locks);
         let others = inner.suspects.values().map(|(record, _)| record).chain(inner.users.values());
         for record in others {
             let session = record.describe();

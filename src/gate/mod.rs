@@ -103,6 +103,8 @@ struct Inner {
     /// Sessions whose transaction was open before the gate was built, with that transaction's beginning: nobody knows
     /// what they touched.
     suspects: HashMap<SessionId, (Arc<Record>, u64)>,
+    /// Sessions that held locks on tables when the gate was built, and when that was: nobody knows on which.
+    lockers: HashMap<SessionId, (Arc<Record>, Instant)>,
     waiters: VecDeque<Waiter>,
     released: VecDeque<Released>,
     samples: Vec<Sample>,
@@ -137,6 +139,7 @@ impl Gate {
                 inside: HashMap::new(),
                 users: HashMap::new(),
                 suspects: HashMap::new(),
+                lockers: HashMap::new(),
                 waiters: VecDeque::new(),
                 released: VecDeque::new(),
                 samples: Vec::new(),
@@ -202,14 +205,15 @@ impl Gate {
         self.swapped_at_us.store(at, Ordering::Release);
     }
 
-    /// Number of passes and the age of the oldest; transactions of suspects count.
+    /// Number of passes and the age of the oldest; transactions and locks that are older than the gate count.
     pub fn occupancy(&self) -> (usize, Duration) {
         let mut inner = self.lock();
         inner.forget_the_gone();
         let oldest = inner.inside.values().map(|inside| inside.since.elapsed()).max().unwrap_or_default();
         let suspect = inner.suspects.values().filter_map(|(record, _)| record.transaction_age()).max().unwrap_or_default();
         let users = inner.users.values().filter_map(|record| exposed_for(record)).max().unwrap_or_default();
-        (inner.inside.len() + inner.suspects.len(), oldest.max(suspect).max(users))
+        let locks = inner.lockers.values().map(|(_, since)| since.elapsed()).max().unwrap_or_default();
+        (inner.inside.len() + inner.suspects.len() + inner.lockers.len(), oldest.max(suspect).max(users).max(locks))
     }
 
     /// Whether a transaction that began before a moment of the census' clock is still open, of any session.
@@ -268,6 +272,7 @@ fn exposed_for(record: &Record) -> Option<Duration> {
 impl Inner {
     fn forget_the_gone(&mut self) {
         self.suspects.retain(|_, (record, began)| record.transaction_began_us() == *began);
+        self.lockers.retain(|_, (record, _)| record.holds_tables.load(Ordering::Acquire));
         self.users.retain(|_, record| Arc::strong_count(record) > 1);
     }
 }

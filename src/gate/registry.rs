@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
@@ -13,6 +13,7 @@ use crate::ids::{Counter, MigrationId, TableName};
 use crate::metrics::Metrics;
 use crate::sql::matcher::Matcher;
 use crate::sql::statement::{self, Statement};
+use crate::sql::token::Cursor;
 
 /// The gates as they were at one moment; sessions keep it and ask for a new one when [`Gates::generation`] has moved.
 #[derive(Debug, Default)]
@@ -38,7 +39,8 @@ impl Watch {
     /// server's own lock queue; neither costs a row (I-0).
     pub fn judge(&self, text: &[u8]) -> Verdict {
         let statement = statement::classify(text);
-        let gates = if statement.is_dynamic { self.all() } else { self.matcher.touched(text) };
+        let is_all = statement.is_dynamic || (statement.takes_session_lock && locks_everything(text));
+        let gates = if is_all { self.all() } else { self.matcher.touched(text) };
         Verdict { statement, gates }
     }
 
@@ -49,6 +51,23 @@ impl Watch {
 
     fn all(&self) -> u64 {
         if self.gates.len() >= 64 { u64::MAX } else { (1 << self.gates.len()) - 1 }
+    }
+}
+
+/// A global read lock or a backup lock is on every table, whatever the text mentions.
+fn locks_everything(text: &[u8]) -> bool {
+    let mut cursor = Cursor::new(text);
+    loop {
+        while cursor.eat_mark(b';') {}
+        let is_global = if cursor.eat("FLUSH") {
+            cursor.eat_any(&["NO_WRITE_TO_BINLOG", "LOCAL"]);
+            cursor.eat_any(&["TABLES", "TABLE"]) && cursor.eat("WITH")
+        } else {
+            cursor.eat("BACKUP") || (cursor.eat("LOCK") && cursor.eat("INSTANCE"))
+        };
+        if is_global || !cursor.next_statement() {
+            return is_global;
+        }
     }
 }
 
@@ -104,7 +123,10 @@ impl Gates {
         for record in self.census.list() {
             let began = record.transaction_began_us();
             if began != 0 {
-                inner.suspects.insert(record.id, (record, began));
+                inner.suspects.insert(record.id, (record.clone(), began));
+            }
+            if record.holds_tables.load(Ordering::Acquire) {
+                inner.lockers.insert(record.id, (record, Instant::now()));
             }
         }
         drop(inner);

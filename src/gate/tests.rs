@@ -8,6 +8,7 @@ use crate::census::{Census, Entered};
 
 struct House {
     census: Arc<Census>,
+    gates: Arc<Gates>,
     _installed: Installed,
     gate: Arc<Gate>,
 }
@@ -16,7 +17,7 @@ fn house() -> House {
     let census = Arc::new(Census::default());
     let gates = Arc::new(Gates::new(census.clone(), Metrics::new(), Duration::from_millis(100)));
     let installed = gates.install(MigrationId(1), TableName::new("shop", "orders"), vec!["orders".into()]);
-    House { census, gate: installed.gate.clone(), _installed: installed }
+    House { census, gates, gate: installed.gate.clone(), _installed: installed }
 }
 
 fn ask(session: &Entered, in_transaction: bool, touches: bool) -> Ask<'_> {
@@ -176,6 +177,45 @@ async fn a_transaction_older_than_the_gate_is_waited_for() {
     assert_eq!(installed.gate.snapshot().state, State::Draining);
     old.record.transaction_closed();
     waiting.await.expect("joined").expect("drained");
+}
+
+#[tokio::test]
+async fn locks_on_tables_that_are_older_than_the_gate_are_waited_for() {
+    use std::sync::atomic::Ordering::Relaxed;
+    let census = Arc::new(Census::default());
+    let (old, named, leaving) = (census.enter("a".into()), census.enter("b".into()), census.enter("c".into()));
+    for record in [&old.record, &leaving.record] {
+        record.holds_locks.store(true, Relaxed);
+        record.holds_tables.store(true, Relaxed);
+    }
+    named.record.holds_locks.store(true, Relaxed);
+    let gates = Arc::new(Gates::new(census.clone(), Metrics::new(), Duration::from_millis(100)));
+    let installed = gates.install(MigrationId(1), TableName::new("shop", "orders"), vec!["orders".into()]);
+    assert_eq!(installed.gate.occupancy().0, 2, "a named lock is on no table");
+    drop(leaving);
+    assert_eq!(installed.gate.occupancy().0, 1);
+    let refused = installed.gate.hold(soon()).expect("free").drained(Duration::from_millis(20)).await.expect_err("locked");
+    assert_eq!(refused.blockers.iter().map(|blocker| blocker.session.as_str()).collect::<Vec<_>>(), [old.record.describe()]);
+    let draining = installed.gate.hold(soon()).expect("free");
+    let waiting = tokio::spawn(draining.drained(Duration::from_secs(5)));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(installed.gate.snapshot().state, State::Draining);
+    old.record.holds_tables.store(false, Relaxed);
+    waiting.await.expect("joined").expect("drained");
+}
+
+#[test]
+fn a_global_lock_touches_every_table() {
+    let house = house();
+    let judge = |text: &str| house.gates.watch().judge(text.as_bytes()).gates;
+    for text in
+        ["FLUSH TABLES WITH READ LOCK", "SELECT 1; flush local tables with read lock", "LOCK INSTANCE FOR BACKUP", "BACKUP STAGE START"]
+    {
+        assert_eq!(judge(text), 1, "{text}");
+    }
+    for text in ["LOCK TABLES other READ", "FLUSH TABLES other WITH READ LOCK", "DO GET_LOCK('a', 1)", "HANDLER other OPEN"] {
+        assert_eq!(judge(text), 0, "{text}");
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 
 /// Connections that may wait to be accepted.
@@ -74,6 +75,21 @@ pub async fn dial(address: &str, timeout: Duration) -> Result<TcpStream, DialErr
     Ok(stream)
 }
 
+/// Gives a future that resolves when the peer has closed or is gone, also while bytes that it sent before are not read yet.
+///
+/// # Errors
+/// Where the operating system has no further descriptor.
+pub fn watch_for_end(stream: &TcpStream) -> io::Result<impl Future<Output = ()> + Send + use<>> {
+    // A descriptor of its own: the stream's reader and this would take each other's wake-ups.
+    let twin = TcpStream::from_std(SockRef::from(stream).try_clone()?.into())?;
+    Ok(async move {
+        // PRIORITY leaves out what can be read, and includes the end.
+        while twin.ready(Interest::PRIORITY).await.is_ok_and(|ready| !ready.is_read_closed()) {
+            tokio::task::yield_now().await;
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +103,21 @@ mod tests {
         tune(&far).unwrap();
         assert!(near.nodelay().unwrap() && far.nodelay().unwrap());
         assert!(SockRef::from(&near).keepalive().unwrap());
+    }
+
+    #[tokio::test]
+    async fn the_end_is_seen_behind_bytes_that_nobody_reads() {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let near = dial(&listener.local_addr().unwrap().to_string(), Duration::from_secs(5)).await.unwrap();
+        let (far, _) = listener.accept().await.unwrap();
+        let mut ended = Box::pin(watch_for_end(&far).unwrap());
+        near.try_write(b"unread").unwrap();
+        far.readable().await.unwrap();
+        assert!(tokio::time::timeout(Duration::from_millis(20), ended.as_mut()).await.is_err(), "bytes are not the end");
+        drop(near);
+        tokio::time::timeout(Duration::from_secs(5), ended).await.unwrap();
+        let mut rest = [0; 10];
+        assert_eq!(far.try_read(&mut rest).unwrap(), 6);
     }
 
     #[tokio::test]

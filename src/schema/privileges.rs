@@ -189,8 +189,9 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_with_its_statement() {
-        let grants =
-            lines("GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, INDEX, ALTER, CREATE TEMPORARY TABLES, LOCK TABLES, TRIGGER ON *.* TO `tide gate`@`10.%`");
+        let grants = lines(
+            "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, INDEX, ALTER, CREATE TEMPORARY TABLES, LOCK TABLES, TRIGGER ON *.* TO `tide gate`@`10.%`",
+        );
         let missing = missing(&grants, false);
         assert_eq!(names(&missing), ["REFERENCES", "PROCESS", "REPLICATION SLAVE", "REPLICATION CLIENT"]);
         assert_eq!(missing[1].grant_statement, "GRANT PROCESS ON *.* TO `tide gate`@`10.%`");

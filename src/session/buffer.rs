@@ -65,6 +65,11 @@ impl Buffer {
         self.ready += bytes.len();
     }
 
+    /// `true` where no more can be read before something has gone out.
+    pub(super) fn is_full(&self, limit: usize) -> bool {
+        self.start == 0 && self.data.len() == self.data.capacity() && self.data.len() >= limit
+    }
+
     /// Makes room for at least one byte, within `limit`; `false` where there is none.
     fn make_room(&mut self, limit: usize) -> bool {
         if self.data.len() < self.data.capacity() {

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll};
 
 use crate::client_error::ClientError;
-use crate::wire::capabilities::QUERY_ATTRIBUTES;
+use crate::wire::capabilities::{MULTI_STATEMENTS, QUERY_ATTRIBUTES};
 use crate::wire::packet::{CHUNK_MAX, HEADER, Header};
 use crate::wire::reply::Shape;
 use crate::wire::{answer, command, login};
@@ -133,7 +133,8 @@ impl Exchange {
             command::QUERY => command::sql_text(payload, has_attributes),
             _ => None,
         };
-        let note = note(code, text);
+        let note = self.note(code, payload, text, is_whole);
+        let changes_schema = note.is_several && note.effects.iter().any(|effect| matches!(effect, Effect::Schema(_)));
         // A gate may go while the command waits at it: its ticket still says when.
         if generation != 0 || self.desk.is_holding() {
             let asked = Asked {
@@ -143,7 +144,7 @@ impl Exchange {
                 is_whole,
                 work: note.work,
                 is_quiet: self.expected.is_empty(),
-                schema: &self.schema,
+                schema: if changes_schema { None } else { self.schema.as_deref() },
             };
             match self.desk.decide(task, &self.context, &self.record, &self.transaction, &mut self.prepared, &asked) {
                 Poll::Pending => {
@@ -173,12 +174,32 @@ impl Exchange {
         self.step_over_rest()
     }
 
+    /// What a command does for its session's transaction and state.
+    fn note(&self, code: u8, payload: &[u8], text: Option<&[u8]>, is_whole: bool) -> Note {
+        match code {
+            command::QUERY => {
+                let mut note = text.map_or(Note::STATEMENT, notes::read);
+                if !is_whole && self.capabilities & MULTI_STATEMENTS != 0 {
+                    // What follows beyond the part that is read may be anything.
+                    note.effects.push(Effect::Doubt);
+                    note.is_several = true;
+                }
+                note
+            }
+            command::STMT_EXECUTE | command::STMT_BULK_EXECUTE => {
+                command::statement_id(payload).map_or(Note::STATEMENT, |id| self.prepared.note(id))
+            }
+            // Among them COM_STMT_PREPARE: a table's definition alone makes no snapshot.
+            _ => Note { work: Work::Nothing, effects: Vec::new(), is_several: false },
+        }
+    }
+
     /// What the reply to the command at the front will look like and be for.
     fn expectation(&mut self, code: u8, is_whole: bool, length: usize, note: Note) -> Expected {
         let body = self.up.unjudged().get(HEADER..).unwrap_or_default();
         let payload = body.get(1..length.min(body.len())).unwrap_or_default();
         let shape = command::shape(code, payload);
-        let mut effect = note.effect;
+        let Note { work, mut effects, is_several } = note;
         let purpose = match code {
             command::STMT_PREPARE => {
                 let text = (is_whole && payload.len() <= TEXT_MAX).then(|| Arc::from(payload));
@@ -191,11 +212,11 @@ impl Exchange {
             }
             command::RESET_CONNECTION => Purpose::Reset,
             command::INIT_DB => {
-                effect = Some(Effect::Schema(String::from_utf8_lossy(payload).into_owned()));
+                effects.push(Effect::Schema(String::from_utf8_lossy(payload).into_owned()));
                 Purpose::Plain
             }
             command::PROCESS_KILL => {
-                effect = command::statement_id(payload).map(|id| Effect::Killed(u64::from(id)));
+                effects.extend(command::statement_id(payload).map(|id| Effect::Killed(u64::from(id))));
                 Purpose::Plain
             }
             command::STMT_CLOSE => {
@@ -206,18 +227,25 @@ impl Exchange {
             }
             _ => Purpose::Plain,
         };
-        Expected { shape, work: note.work, purpose, effect: effect.map(Box::new) }
+        Expected { shape, work, purpose, effects, is_several }
     }
 
     fn forward(&mut self, code: u8, expected: Expected) -> Step {
         self.desk.forwarded();
         self.transaction.sent(expected.work, &self.record);
+        for effect in &expected.effects {
+            if let Effect::Locked(lock) = effect {
+                self.desk.locked(*lock, &self.record);
+            }
+        }
         self.record.statements.fetch_add(1, Ordering::Relaxed);
         self.context.metrics.commands.inc();
         match code {
             command::STMT_SEND_LONG_DATA => self.is_amid_long_data = true,
             command::STMT_EXECUTE | command::STMT_RESET | command::RESET_CONNECTION => self.is_amid_long_data = false,
             command::CHANGE_USER => self.mode = Mode::Dialogue,
+            // It switches several statements in a text on or off: on is the one to reckon with.
+            command::SET_OPTION => self.capabilities |= MULTI_STATEMENTS,
             _ => {}
         }
         match expected.shape {
@@ -243,15 +271,4 @@ fn needed(code: u8, length: usize, is_watched: bool) -> usize {
         _ => 1,
     };
     length.min(most)
-}
-
-/// What a command does for its session's transaction and state.
-fn note(code: u8, text: Option<&[u8]>) -> Note {
-    let plain = |work| Note { work, effect: None };
-    match code {
-        command::QUERY => text.map_or(plain(Work::Statement), notes::read),
-        command::STMT_EXECUTE | command::STMT_BULK_EXECUTE => plain(Work::Statement),
-        // Among them COM_STMT_PREPARE: a table's definition alone makes no snapshot.
-        _ => plain(Work::Nothing),
-    }
 }

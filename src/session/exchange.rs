@@ -19,6 +19,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::census::Record;
 use crate::client_error::ClientError;
+use crate::net;
 use crate::wire::packet::Walker;
 use crate::wire::reply::Tracker;
 use crate::wire::{answer, command};
@@ -91,10 +92,13 @@ pub(super) struct Exchange {
     pub(super) capabilities: u64,
     pub(super) transaction: Transaction,
     pub(super) prepared: Prepared,
-    pub(super) schema: String,
+    /// The default schema; `None` where it cannot be told.
+    pub(super) schema: Option<String>,
     pub(super) desk: Desk,
     /// COM_STMT_SEND_LONG_DATA went by and its COM_STMT_EXECUTE did not yet.
     pub(super) is_amid_long_data: bool,
+    /// Resolves when the client has gone, where a full buffer would hide it.
+    client_end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
     is_stopping: bool,
     turns: u32,
@@ -121,9 +125,10 @@ pub(super) async fn carry(established: Established, context: Arc<Context>, recor
         capabilities: established.capabilities,
         transaction,
         prepared: Prepared::default(),
-        schema: established.schema,
+        schema: Some(established.schema),
         desk: Desk::default(),
         is_amid_long_data: false,
+        client_end: None,
         shutdown,
         is_stopping: false,
         turns: 0,
@@ -160,7 +165,9 @@ impl Exchange {
             has_moved |= self.down.poll_flush(task, &mut self.client).map_err(|error| self.lost("client", &error, Over::ClientGone))?;
         }
         has_moved |= self.read_client(task)?;
+        self.look_for_the_end(task)?;
         has_moved |= self.advance_up(task)?;
+        self.look_for_the_end(task)?;
         if self.up.is_ready() {
             has_moved |= self.up.poll_flush(task, &mut self.server).map_err(|error| self.lost("server", &error, Over::ServerGone))?;
         }
@@ -180,14 +187,38 @@ impl Exchange {
     }
 
     fn read_client(&mut self, task: &mut TaskContext<'_>) -> Result<bool, Over> {
-        // While a command is gathered or held there is room for a little more, so that the client's end is seen.
-        let limit = LARGE.max(self.wanted + SMALL);
+        let limit = self.room();
         match self.up.poll_fill(task, &mut self.client, limit) {
             Poll::Ready(Ok(0)) => Err(self.client_closed(task)),
             Poll::Ready(Ok(_)) => Ok(true),
             Poll::Ready(Err(error)) => Err(self.lost("client", &error, Over::ClientGone)),
             Poll::Pending => Ok(false),
         }
+    }
+
+    /// While a command is gathered or held there is room for a little more, so that the client's end is seen.
+    fn room(&self) -> usize {
+        LARGE.max(self.wanted + SMALL)
+    }
+
+    /// What a client has sent behind a held command hides its end once the buffer is full: there it is looked for (I-G1).
+    fn look_for_the_end(&mut self, task: &mut TaskContext<'_>) -> Result<(), Over> {
+        if !self.desk.is_holding() {
+            if self.client_end.is_some() {
+                self.client_end = None;
+            }
+            return Ok(());
+        }
+        if self.client_end.is_none() && self.up.is_full(self.room()) {
+            match net::watch_for_end(&self.client) {
+                Ok(end) => self.client_end = Some(Box::pin(end)),
+                Err(error) => {
+                    tracing::warn!(session = %self.record.id, client = %self.record.client, %error, "a held client's end cannot be watched");
+                }
+            }
+        }
+        let has_gone = self.client_end.as_mut().is_some_and(|end| end.as_mut().poll(task).is_ready());
+        if has_gone { Err(Over::ClientGone) } else { Ok(()) }
     }
 
     /// What was judged before the client closed still goes out; what is held does not (I-G1).

@@ -19,6 +19,7 @@ use crate::sql::{ddl, digest};
 use crate::wire::command;
 
 use super::Context;
+use super::notes::Lock;
 use super::prepared::Prepared;
 use super::transaction::{Transaction, Work};
 
@@ -36,8 +37,8 @@ pub(super) struct Asked<'a> {
     pub(super) work: Work,
     /// No reply is owed, so what is known of the transaction is true.
     pub(super) is_quiet: bool,
-    /// The default schema.
-    pub(super) schema: &'a str,
+    /// The default schema; `None` where it cannot be told.
+    pub(super) schema: Option<&'a str>,
 }
 
 /// What becomes of it.
@@ -64,7 +65,35 @@ pub(super) struct Desk {
     held: Option<Held>,
     /// Gates that the command at the front has been let through already.
     admitted: Vec<Arc<Gate>>,
-    keeps_passes: bool,
+    locks: Locks,
+}
+
+/// Locks of the session that no status flag shows.
+#[derive(Clone, Copy, Debug, Default)]
+struct Locks {
+    tables: u32,
+    handlers: u32,
+    named: u32,
+}
+
+impl Locks {
+    fn place(&mut self, lock: Lock) -> &mut u32 {
+        match lock {
+            Lock::Tables => &mut self.tables,
+            Lock::Handler => &mut self.handlers,
+            Lock::Named => &mut self.named,
+        }
+    }
+
+    /// `true` where the server keeps tables for the session.
+    fn are_on_tables(self) -> bool {
+        self.tables > 0 || self.handlers > 0
+    }
+
+    fn tell(self, record: &Record) {
+        record.holds_tables.store(self.are_on_tables(), Ordering::Release);
+        record.holds_locks.store(self.are_on_tables() || self.named > 0, Ordering::Relaxed);
+    }
 }
 
 impl fmt::Debug for Desk {
@@ -87,27 +116,42 @@ impl Desk {
     /// No gate stands any more.
     pub(super) fn forget(&mut self) {
         if self.watch.generation != 0 {
-            *self = Self { keeps_passes: self.keeps_passes, ..Self::default() };
+            *self = Self { locks: self.locks, ..Self::default() };
         }
     }
 
-    /// No transaction is open and no reply is owed: the passes are given back.
+    /// No transaction is open and no reply is owed: the passes are given back, unless the session has locked tables.
     pub(super) fn leave(&mut self) {
-        if !self.keeps_passes && !self.passes.is_empty() {
+        if !self.locks.are_on_tables() && !self.passes.is_empty() {
             self.passes.clear();
         }
     }
 
-    /// The session holds locks that the status flags do not show.
-    pub(super) fn locked(&mut self, record: &Record, tables: bool) {
-        record.holds_locks.store(true, Ordering::Relaxed);
-        self.keeps_passes |= tables;
+    /// The session takes locks that the status flags do not show: they count from when that was sent.
+    pub(super) fn locked(&mut self, lock: Lock, record: &Record) {
+        let place = self.locks.place(lock);
+        *place = place.saturating_add(1);
+        self.locks.tell(record);
     }
 
-    /// The session has given its locks back.
-    pub(super) fn unlocked(&mut self, record: &Record) {
-        record.holds_locks.store(false, Ordering::Relaxed);
-        self.keeps_passes = false;
+    /// The server did not give it.
+    pub(super) fn not_locked(&mut self, lock: Lock, record: &Record) {
+        let place = self.locks.place(lock);
+        *place = place.saturating_sub(1);
+        self.locks.tell(record);
+    }
+
+    /// The session has given locks back: all of that kind, or one HANDLER.
+    pub(super) fn unlocked(&mut self, lock: Lock, record: &Record) {
+        let place = self.locks.place(lock);
+        *place = if lock == Lock::Handler { place.saturating_sub(1) } else { 0 };
+        self.locks.tell(record);
+    }
+
+    /// The session was reset.
+    pub(super) fn unlocked_all(&mut self, record: &Record) {
+        self.locks = Locks::default();
+        self.locks.tell(record);
     }
 
     /// Decides about the command at the front. Pending where it must wait; it is asked about again then.
@@ -228,14 +272,15 @@ impl Desk {
     /// DDL on a table that is being migrated.
     fn migrating(&self, prepared: &Prepared, asked: &Asked<'_>) -> Option<ClientError> {
         let text = text_of(prepared, asked)?;
-        let targets = ddl::targets(&text, asked.schema);
+        let targets = ddl::targets(&text, asked.schema.unwrap_or_default());
+        let may_be =
+            |schema: &str, gate: &Gate| schema.eq_ignore_ascii_case(&gate.table.schema) || (schema.is_empty() && asked.schema.is_none());
         let is_target = |gate: &&Arc<Gate>| {
             // Whether case matters is the server's setting; to be asked once too often is the smaller evil.
             // After the swap the table is everybody's again; DROP DATABASE names a schema and no table.
             gate.swapped_at_us() == 0
                 && targets.iter().any(|target| {
-                    (target.table.is_empty() || target.table.eq_ignore_ascii_case(&gate.table.table))
-                        && target.schema.eq_ignore_ascii_case(&gate.table.schema)
+                    (target.table.is_empty() || target.table.eq_ignore_ascii_case(&gate.table.table)) && may_be(&target.schema, gate)
                 })
         };
         let gate = self.watch.gates.iter().find(is_target)?;

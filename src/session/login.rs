@@ -80,6 +80,7 @@ struct Greeted<'a> {
 pub(super) async fn login(client: TcpStream, context: &Arc<Context>, record: &Arc<Record>) -> Outcome {
     let deadline = Instant::now() + Duration::from_secs(context.config.listen.login_timeout_s);
     let mut client = Channel::new(client);
+    let was_full = context.is_full(0);
     let Some((mut server, mut greeting_packet)) = reach(context, record).await else {
         return without_server(client, context, record, deadline).await;
     };
@@ -115,6 +116,13 @@ pub(super) async fn login(client: TcpStream, context: &Arc<Context>, record: &Ar
     if greeted.is_admin(&response) {
         farewell::say(server, greeting, context.config.clone());
         return greeted.admin(&packet, &response).await;
+    }
+    if was_full && context.is_full(0) {
+        farewell::say(server, greeting, context.config.clone());
+        context.warn_of_too_many(&record.client);
+        let tell = Some((packet.sequence.wrapping_add(1), ClientError::TooManyConnections));
+        greeted.fail(Failed { result: LoginResult::refused, tell }).await;
+        return Outcome::Over;
     }
     let masked = response.masked(packet.payload());
     let mut out = Vec::with_capacity(HEADER + masked.len());

@@ -35,6 +35,8 @@ mod prepared;
 mod replies;
 mod transaction;
 
+/// So many above the limit may still log in, because one of them may be the admin.
+const ADMINS: usize = 8;
 /// How long a client may take to read the last bytes that it is owed.
 const LAST_BYTES: Duration = Duration::from_secs(5);
 /// How long a client that was told goodbye may take to close.
@@ -55,6 +57,17 @@ pub struct Context {
     pub shutdown: CancellationToken,
     /// What the admin's connections work with.
     pub admin: Arc<admin::Context>,
+}
+
+impl Context {
+    /// `true` where more clients than `listen.max_connections` and so many more are connected.
+    fn is_full(&self, more: usize) -> bool {
+        self.census.count() > self.config.listen.max_connections.saturating_add(more)
+    }
+
+    fn warn_of_too_many(&self, client: &dyn std::fmt::Display) {
+        tracing::warn!(%client, limit = self.config.listen.max_connections, "too many connections; this one was refused");
+    }
 }
 
 /// Counts a session while it lives.
@@ -78,9 +91,9 @@ pub async fn serve(client: TcpStream, context: Arc<Context>) {
     let entered = context.census.enter(address.to_string());
     context.metrics.sessions.inc();
     let _counted = Counted(&context.metrics);
-    if context.census.count() > context.config.listen.max_connections {
+    if context.is_full(ADMINS) {
         context.metrics.login(LoginResult::refused);
-        tracing::warn!(client = %address, limit = context.config.listen.max_connections, "too many connections; this one was refused");
+        context.warn_of_too_many(&address);
         refuse(client, 0, &ClientError::TooManyConnections, false).await;
         return;
     }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use crate::gate::{Verdict, Watch};
 use crate::wire::command::LAST_PREPARED;
 
+use super::notes::{self, Note};
+
 /// The longest text that is remembered.
 pub(super) const TEXT_MAX: usize = 64 << 10;
 /// All texts of one session.
@@ -16,6 +18,7 @@ const TOTAL_MAX: usize = 4 << 20;
 #[derive(Debug)]
 struct Remembered {
     text: Arc<[u8]>,
+    note: Note,
     verdict: Option<(u64, Verdict)>,
 }
 
@@ -38,7 +41,7 @@ impl Prepared {
         self.remove(id);
         if self.total + text.len() <= TOTAL_MAX {
             self.total += text.len();
-            self.statements.insert(id, Remembered { text, verdict: None });
+            self.statements.insert(id, Remembered { note: notes::read(&text), text, verdict: None });
         }
     }
 
@@ -57,6 +60,14 @@ impl Prepared {
     /// The text of a statement.
     pub(super) fn text(&self, id: u32) -> Option<Arc<[u8]>> {
         if id == LAST_PREPARED { self.last.clone() } else { self.statements.get(&id).map(|remembered| remembered.text.clone()) }
+    }
+
+    /// What executing a statement changes in its session.
+    pub(super) fn note(&self, id: u32) -> Note {
+        if id == LAST_PREPARED {
+            return self.last.as_ref().map_or(Note::STATEMENT, |text| notes::read(text));
+        }
+        self.statements.get(&id).map_or(Note::STATEMENT, |remembered| remembered.note.clone())
     }
 
     /// Judges a statement; the verdict is kept until the gates change.

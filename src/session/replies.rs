@@ -10,7 +10,7 @@ use crate::wire::reply::{End, Progress, Shape};
 
 use super::exchange::{Exchange, Mode, Over};
 use super::notes::Effect;
-use super::transaction::Work;
+use super::transaction::{Isolation, Work};
 
 /// What a reply is for.
 #[derive(Debug)]
@@ -33,7 +33,9 @@ pub(super) struct Expected {
     pub(super) shape: Shape,
     pub(super) work: Work,
     pub(super) purpose: Purpose,
-    pub(super) effect: Option<Box<Effect>>,
+    pub(super) effects: Vec<Effect>,
+    /// The effects are of several statements: an ERR does not say which of them have happened.
+    pub(super) is_several: bool,
 }
 
 impl Exchange {
@@ -93,8 +95,11 @@ impl Exchange {
         };
         if end.error.is_none() {
             self.succeeded(expected, &end);
-        } else if matches!(expected.purpose, Purpose::ChangeUser(_)) {
-            self.mode = Mode::Command;
+        } else {
+            if matches!(expected.purpose, Purpose::ChangeUser(_)) {
+                self.mode = Mode::Command;
+            }
+            self.not_all_happened(expected);
         }
         match self.expected.front() {
             Some(next) => self.tracker.begin(next.shape),
@@ -112,30 +117,58 @@ impl Exchange {
             }
             Purpose::ChangeUser(schema) => {
                 self.mode = Mode::Command;
-                self.schema = schema;
+                self.schema = Some(schema);
                 self.forget_session(end.status);
             }
             Purpose::Reset => self.forget_session(end.status),
         }
-        match expected.effect.map(|effect| *effect) {
-            None => {}
-            Some(Effect::Schema(schema)) => self.schema = schema,
-            Some(Effect::Isolation { level, once }) => self.transaction.set_isolation(level, once),
-            Some(Effect::Locked { tables }) => self.desk.locked(&self.record, tables),
-            Some(Effect::Unlocked) => self.desk.unlocked(&self.record),
-            Some(Effect::Killed(connection)) => {
-                if let Some(target) = self.context.census.by_connection(connection)
-                    && target.held_for().is_some()
-                {
-                    target.interrupted.notify_waiters();
+        for effect in expected.effects {
+            match effect {
+                Effect::Schema(schema) => self.schema = Some(schema),
+                Effect::Isolation { level, once } => {
+                    if expected.is_several {
+                        // Transactions of the same text may have begun before it or after, and used it up.
+                        self.transaction.doubt_this_one();
+                    }
+                    let is_used_up = expected.is_several && once && level == Isolation::Committed;
+                    if !is_used_up {
+                        self.transaction.set_isolation(level, once);
+                    }
                 }
+                Effect::Doubt => self.transaction.doubt(),
+                // Noted when it was sent.
+                Effect::Locked(_) => {}
+                Effect::Unlocked(lock) => self.desk.unlocked(lock, &self.record),
+                Effect::Killed(connection) => self.killed(connection),
+            }
+        }
+    }
+
+    fn killed(&self, connection: u64) {
+        if let Some(target) = self.context.census.by_connection(connection)
+            && target.held_for().is_some()
+        {
+            target.interrupted.notify_waiters();
+        }
+    }
+
+    /// After an ERR: one statement has changed nothing; of several, some may have.
+    fn not_all_happened(&mut self, expected: Expected) {
+        for effect in expected.effects {
+            match effect {
+                Effect::Locked(lock) if !expected.is_several => self.desk.not_locked(lock, &self.record),
+                Effect::Doubt => self.transaction.doubt(),
+                Effect::Isolation { .. } if expected.is_several => self.transaction.doubt(),
+                Effect::Schema(_) if expected.is_several => self.schema = None,
+                Effect::Killed(connection) if expected.is_several => self.killed(connection),
+                _ => {}
             }
         }
     }
 
     fn forget_session(&mut self, status: Option<u16>) {
         self.prepared.clear();
-        self.desk.unlocked(&self.record);
+        self.desk.unlocked_all(&self.record);
         self.transaction.reset(&self.record);
         self.transaction.replied(status.unwrap_or_default(), Work::Nothing, &self.record);
     }
@@ -159,7 +192,7 @@ impl Exchange {
             // COM_PING answers with true flags and keeps the session's warnings; an ERR carries none.
             self.up.insert(&[1, 0, 0, 0, command::PING]);
             let shape = Shape::Result { may_open_cursor: false };
-            self.expect(Expected { shape, work: Work::Nothing, purpose: Purpose::Ping, effect: None });
+            self.expect(Expected { shape, work: Work::Nothing, purpose: Purpose::Ping, effects: Vec::new(), is_several: false });
         }
     }
 }

@@ -53,6 +53,8 @@ async fn answer_one(stream: TcpStream, connection: u32, heard: Heard) {
         }
         if text.starts_with("fail") {
             answer::push_error(&mut out, 1, 1062, Some("23000"), "no");
+        } else if payload.first() == Some(&command::STMT_PREPARE) {
+            packet::push(&mut out, 1, &[0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         } else {
             answer::push_ok(&mut out, 1, 2 | u16::from(is_open));
         }
@@ -158,6 +160,13 @@ impl Client {
         self.answer().await
     }
 
+    async fn command(&mut self, code: u8, payload: &[u8]) -> u16 {
+        let mut out = Vec::new();
+        packet::push(&mut out, 0, &[&[code], payload].concat());
+        self.0.send(&out).await.unwrap();
+        self.answer().await
+    }
+
     async fn is_closed(&mut self) -> bool {
         tokio::time::timeout(Duration::from_secs(10), self.0.packet()).await.expect("in time").is_err()
     }
@@ -220,6 +229,47 @@ async fn a_held_statement_whose_client_has_gone_is_never_forwarded() {
     until(|| house.context.census.count() == 0).await;
     assert_eq!(held.release().await.samples.len(), 0);
     assert_eq!(house.heard(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_client_that_goes_behind_a_full_buffer_is_noticed_too() {
+    let house = House::new().await;
+    let installed = house.gate();
+    let mut client = house.client().await;
+    let held = installed.gate.hold(soon()).unwrap().drained(Duration::from_secs(5)).await.unwrap();
+    client.send("DELETE FROM orders").await;
+    until(|| installed.gate.snapshot().waiting == 1).await;
+    client.send(&"x".repeat(80_000)).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(installed.gate.snapshot().waiting, 1);
+    drop(client);
+    until(|| installed.gate.snapshot().waiting == 0).await;
+    assert_eq!(held.release().await.samples.len(), 0);
+    until(|| house.context.census.count() == 0).await;
+    assert_eq!(house.heard(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn prepared_statements_of_an_old_snapshot_are_fenced_as_texts_are() {
+    let house = House::new().await;
+    let mut old = house.client().await;
+    assert_eq!(old.command(command::STMT_PREPARE, b"SELECT 1 FROM orders WHERE id = ?").await, 0);
+    let installed = house.gate();
+    assert_eq!(old.query("BEGIN").await, 0);
+    assert_eq!(old.query("SELECT 1 FROM customers").await, 0);
+    installed.gate.set_swapped_at_us(house.context.census.now_us() + 1);
+    for id in [1, command::LAST_PREPARED] {
+        let execute = [&id.to_le_bytes()[..], &[0, 1, 0, 0, 0]].concat();
+        assert_eq!(old.command(command::STMT_EXECUTE, &execute).await, 1412);
+        assert_eq!(old.command(command::STMT_BULK_EXECUTE, &execute).await, 1412);
+    }
+    assert_eq!(old.command(command::STMT_PREPARE, b"SELECT 2 FROM orders").await, 1412, "its definition is that of after the swap");
+    let other = [&7u32.to_le_bytes()[..], &[0, 1, 0, 0, 0]].concat();
+    assert_eq!(old.command(command::STMT_EXECUTE, &other).await, 1412, "an unknown statement may touch everything");
+    assert_eq!(old.query("ROLLBACK").await, 0);
+    let execute = [&1u32.to_le_bytes()[..], &[0, 1, 0, 0, 0]].concat();
+    assert_eq!(old.command(command::STMT_EXECUTE, &execute).await, 0);
+    assert!(house.heard().iter().all(|heard| !heard.starts_with("fa")));
 }
 
 #[tokio::test]
@@ -303,6 +353,71 @@ async fn ddl_on_a_migrating_table_is_refused_in_its_default_schema() {
 }
 
 #[tokio::test]
+async fn effects_of_later_statements_of_a_text_are_seen() {
+    let house = House::new().await;
+    let installed = house.gate();
+    let mut client = house.client().await;
+    assert_eq!(client.query("SELECT 1; USE shop; ALTER TABLE orders ADD x INT").await, 1846);
+    assert_eq!(client.query("ALTER TABLE orders ADD x INT").await, 0, "that USE was not executed");
+    assert_eq!(client.query("SELECT 1; USE shop").await, 0);
+    assert_eq!(client.query("ALTER TABLE orders ADD x INT").await, 1846);
+    assert_eq!(client.query("USE other").await, 0);
+    assert_eq!(client.query("fail; USE anything").await, 1062);
+    assert_eq!(client.query("ALTER TABLE orders ADD x INT").await, 1846, "which schema it is cannot be told");
+    assert_eq!(client.query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await, 0);
+    assert_eq!(client.query("SELECT 1; SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ").await, 0);
+    assert_eq!(client.query("BEGIN").await, 0);
+    assert_eq!(client.query("SELECT 1 FROM customers").await, 0);
+    installed.gate.set_swapped_at_us(house.context.census.now_us() + 1);
+    assert_eq!(client.query("SELECT 1 FROM orders").await, 1412);
+}
+
+#[tokio::test]
+async fn locks_on_tables_keep_their_session_inside_until_given_back() {
+    let house = House::new().await;
+    let (mut before, mut after, mut named) = (house.client().await, house.client().await, house.client().await);
+    assert_eq!(before.query("LOCK TABLES orders READ").await, 0);
+    let installed = house.gate();
+    let inside = || installed.gate.occupancy().0;
+    assert_eq!(inside(), 1, "its lock is older than the gate");
+    assert_eq!(after.query("SELECT 1; LOCK TABLES orders READ").await, 0);
+    assert_eq!(named.query("SELECT GET_LOCK('a', 1) FROM orders").await, 0);
+    assert_eq!(inside(), 2, "a named lock is on no table");
+    assert_eq!(before.query("fail; UNLOCK TABLES").await, 1062);
+    assert_eq!(inside(), 2);
+    assert_eq!(before.query("UNLOCK TABLES").await, 0);
+    until(|| inside() == 1).await;
+    assert_eq!(after.query("DO RELEASE_ALL_LOCKS()").await, 0);
+    assert_eq!(inside(), 1);
+    let held = installed.gate.hold(soon()).unwrap();
+    assert_eq!(after.query("SELECT 1 FROM orders").await, 0, "who holds locks is not held");
+    assert!(held.drained(Duration::from_millis(20)).await.is_err());
+    assert_eq!(after.query("UNLOCK TABLES").await, 0);
+    until(|| inside() == 0).await;
+    assert_eq!(after.query("fail: LOCK TABLES orders READ").await, 1062);
+    assert_eq!(after.query("HANDLER orders OPEN").await, 0);
+    assert_eq!(inside(), 1);
+    assert_eq!(after.query("HANDLER orders CLOSE").await, 0);
+    until(|| inside() == 0).await;
+    assert_eq!(after.query("LOCK TABLES orders READ").await, 0);
+    drop(after);
+    until(|| inside() == 0).await;
+}
+
+#[tokio::test]
+async fn a_prepared_statement_changes_its_session_when_it_is_executed() {
+    let house = House::new().await;
+    let mut client = house.client().await;
+    assert_eq!(client.command(command::STMT_PREPARE, b"SELECT GET_LOCK(?, 1)").await, 0);
+    let holds_locks = || house.context.census.list()[0].holds_locks.load(Ordering::Relaxed);
+    assert!(!holds_locks());
+    assert_eq!(client.command(command::STMT_EXECUTE, &[1, 0, 0, 0, 0, 1, 0, 0, 0]).await, 0);
+    assert!(holds_locks());
+    assert_eq!(client.query("DO RELEASE_ALL_LOCKS()").await, 0);
+    assert!(!holds_locks());
+}
+
+#[tokio::test]
 async fn logins_that_end_here_are_finished_on_the_server() {
     let house = House::new().await;
     drop(house.dial().await.packet().await);
@@ -348,8 +463,31 @@ async fn a_shutdown_ends_idle_sessions_and_waits_for_transactions() {
 async fn too_many_clients_are_refused_as_the_server_would() {
     let house = House::with(|config| config.listen.max_connections = 1).await;
     let _first = house.client().await;
+    let mut second = house.dial().await;
+    second.packet().await.unwrap();
+    login(&mut second, "app", b"x").await;
+    let refusal = second.packet().await.unwrap();
+    assert_eq!((refusal.sequence, answer::error_code(refusal.payload())), (2, Some(1040)));
+    until(|| house.context.census.count() == 1).await;
+    let mut waiting = Vec::new();
+    for _ in 0..ADMINS {
+        let mut channel = house.dial().await;
+        assert_eq!(channel.packet().await.unwrap().payload()[0], 10, "it may be the admin");
+        waiting.push(channel);
+    }
     let refusal = house.dial().await.packet().await.unwrap();
     assert_eq!((refusal.sequence, answer::error_code(refusal.payload())), (0, Some(1040)));
+}
+
+#[tokio::test]
+async fn the_admin_gets_in_where_nobody_else_does() {
+    let house = House::with(|config| config.listen.max_connections = 1).await;
+    let _first = house.client().await;
+    let mut admin = house.dial().await;
+    let greeting = Greeting::read(admin.packet().await.unwrap().payload()).unwrap();
+    login(&mut admin, "tidegate_admin", &proof(CACHING_SHA2, &greeting.salt, b"secret").unwrap()).await;
+    assert_eq!(admin.packet().await.unwrap().payload(), [1, 3]);
+    assert_eq!(admin.packet().await.unwrap().payload()[0], 0);
 }
 
 #[tokio::test]

@@ -48,6 +48,8 @@ pub(super) struct Transaction {
     isolation: Isolation,
     session_isolation: Isolation,
     next_isolation: Option<Isolation>,
+    /// When the last command that begins a transaction was sent: its snapshot is not older.
+    begin_sent_us: Option<u64>,
 }
 
 impl Transaction {
@@ -73,7 +75,11 @@ impl Transaction {
 
     /// Notes that a command goes to the server: a transaction that it opens counts from now, not from its reply.
     pub(super) fn sent(&mut self, work: Work, record: &Record) {
-        let opens = matches!(work, Work::Begin { .. }) || (work == Work::Statement && self.is_manual);
+        let begins = matches!(work, Work::Begin { .. });
+        if begins {
+            self.begin_sent_us = Some(record.now_us());
+        }
+        let opens = begins || (work == Work::Statement && self.is_manual);
         if opens && !self.is_open {
             record.transaction_open();
         }
@@ -88,6 +94,10 @@ impl Transaction {
         if !self.is_open {
             record.transaction_closed();
             self.has_worked = false;
+            if work != Work::Nothing && self.next_isolation == Some(Isolation::Committed) {
+                // A transaction of one statement may have used it up.
+                self.next_isolation = None;
+            }
             return was_open;
         }
         let is_new = !was_open || matches!(work, Work::Begin { .. } | Work::End);
@@ -95,8 +105,9 @@ impl Transaction {
             self.isolation = self.next_isolation.take().unwrap_or(self.session_isolation);
             self.has_worked = matches!(work, Work::Statement | Work::Begin { works: true });
             if was_open {
-                // An implicit commit, or AND CHAIN: one has ended and another begun.
-                record.transaction_closed();
+                // An implicit commit, or AND CHAIN: one has ended and another begun, not before this was sent.
+                let sent = if matches!(work, Work::Begin { .. }) { self.begin_sent_us.take() } else { None };
+                record.transaction_replaced(sent.unwrap_or_else(|| record.now_us()));
             }
             record.transaction_open();
         } else if work == Work::Statement {
@@ -130,6 +141,18 @@ impl Transaction {
             self.session_isolation = isolation;
             self.next_isolation = None;
         }
+    }
+
+    /// Something has changed the isolation level, and what it is now cannot be told.
+    pub(super) fn doubt(&mut self) {
+        self.isolation = Isolation::Snapshot;
+        self.session_isolation = Isolation::Snapshot;
+        self.next_isolation = None;
+    }
+
+    /// The open transaction began at a level that cannot be told; later ones are as set.
+    pub(super) fn doubt_this_one(&mut self) {
+        self.isolation = Isolation::Snapshot;
     }
 
     /// Forgets everything: COM_RESET_CONNECTION, COM_CHANGE_USER.
@@ -189,6 +212,29 @@ mod tests {
         assert!(transaction.is_open() && transaction.is_uncertain());
         assert!(transaction.failed(1213, Work::Statement, &session.record));
         assert!(!transaction.is_open());
+    }
+
+    #[test]
+    fn a_level_for_the_next_transaction_is_used_up_by_one_statement() {
+        let session = session();
+        let mut transaction = Transaction::default();
+        transaction.set_isolation(Isolation::Committed, true);
+        transaction.replied(2, Work::Statement, &session.record);
+        transaction.replied(3, Work::Begin { works: true }, &session.record);
+        assert!(transaction.may_have_snapshot());
+    }
+
+    #[test]
+    fn a_snapshot_within_another_transaction_is_as_old_as_its_command() {
+        let session = session();
+        let mut transaction = Transaction::default();
+        transaction.replied(3, Work::Statement, &session.record);
+        let work = Work::Begin { works: true };
+        transaction.sent(work, &session.record);
+        let sent = session.record.now_us();
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        transaction.replied(3, work, &session.record);
+        assert!(session.record.transaction_began_us() <= sent, "the swap may have been in between");
     }
 
     #[test]

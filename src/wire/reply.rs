@@ -256,6 +256,10 @@ impl Tracker {
     }
 
     fn columns_end(&mut self, packet: &Passed<'_>) -> Result<Progress, Malformed> {
+        if packet.prefix.first() == Some(&0) {
+            // MySQL ends so, without rows, a statement that is executed without a cursor after it had one.
+            return Ok(self.result_end(ok_status(packet.prefix).ok_or(Malformed("the end of column definitions"))?));
+        }
         if !self.is_end(packet) {
             return Err(Malformed("the end of column definitions"));
         }

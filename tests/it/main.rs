@@ -24,10 +24,12 @@ macro_rules! on_both_servers {
 
 mod commands;
 mod faults;
+mod gate;
 mod harness;
 mod migrations;
 mod refusals;
 mod sessions;
+mod wire;
 
 /// Drives a scenario to its end; its error, with every cause, is the test's failure.
 fn run(scenario: impl Future<Output = anyhow::Result<()>>) {

@@ -11,6 +11,7 @@ pub mod load;
 pub mod metrics;
 pub mod process;
 pub mod proxy;
+pub mod raw;
 pub mod servers;
 
 // Not every program that takes this module in needs every name.

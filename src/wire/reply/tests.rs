@@ -141,6 +141,13 @@ fn cursors_send_columns_first_and_rows_when_asked() {
 }
 
 #[test]
+fn an_ok_behind_column_definitions_ends_a_reply_without_rows() {
+    // MySQL 9.7: executed without a cursor after an execution with one.
+    assert_eq!(follow(0, QUERY, &[b"\x01", COLUMN, OK]).status, Some(2));
+    assert_eq!(follow(0, QUERY, &[b"\x01", COLUMN, OK_MORE, b"\x01", COLUMN, EOF, EOF]).status, Some(2));
+}
+
+#[test]
 fn a_file_request_turns_the_direction_and_the_reply_goes_on() {
     for step in [1, 5, usize::MAX] {
         let (end, files) = follow_by(0, QUERY, &[b"\xfb/data/rows.csv", OK], step);
