@@ -1,0 +1,56 @@
+# What people and machines run. Everything that is missing is installed or named with its remedy.
+SERVER ?= mysql
+CARGO ?= $(shell command -v cargo || echo "$$HOME/.cargo/bin/cargo")
+export SERVER
+
+.PHONY: help check test demo bench bench-proxy bench-copy fmt hooks servers
+
+help:
+	@echo "make demo          a server, the proxy, an application, a migration under it, a report (SERVER=mysql|mariadb)"
+	@echo "make check         format, lints, layers, unit tests: under a minute"
+	@echo "make test          everything, on MySQL and MariaDB"
+	@echo "make bench         both benches: bench-proxy (cost of a query), bench-copy (copy against the server's own ALTER)"
+	@echo "make fmt, hooks    format the code; run make check before each commit"
+
+# The real-server tests need minutes; they belong to `make test`.
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --all-targets --quiet -- -D warnings
+	$(CARGO) test --quiet --lib --bins
+	$(CARGO) test --quiet --test tidy
+	$(CARGO) test --quiet --test it support::
+
+test: servers
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --test-threads 2 --no-fail-fast; \
+	else \
+		$(CARGO) test --no-fail-fast -- --test-threads=2; \
+	fi
+
+servers:
+	tests/support/install-servers mysql mariadb
+
+demo:
+	@tests/demo/prepare $(SERVER)
+	@$(CARGO) build --release --bin tidegate --example demo
+	@target/release/examples/demo
+
+bench: bench-proxy bench-copy
+
+bench-proxy:
+	@tests/support/install-servers mysql haproxy sysbench
+	@$(CARGO) build --release --bin tidegate --example bench_proxy
+	@target/release/examples/bench_proxy
+
+bench-copy:
+	@tests/support/install-servers mysql mariadb
+	@$(CARGO) build --release --bin tidegate --example bench_copy
+	@target/release/examples/bench_copy
+
+fmt:
+	$(CARGO) fmt --all
+
+hooks:
+	@printf '#!/bin/sh\nexec make check\n' >"$$(git rev-parse --git-path hooks)/pre-commit"
+	@chmod 755 "$$(git rev-parse --git-path hooks)/pre-commit"
+	@echo "make check now runs before each commit"

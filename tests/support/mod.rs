@@ -1,0 +1,24 @@
+//! What the real-server tests, the demo and the benches share: private servers, the proxy as a process,
+//! an admin client, an application to be migrated under, and the judges of what it left behind.
+//!
+//! Owns: processes and temporary directories; all of them end with the value that stands for them, and with this
+//! process whatever becomes of it. Never: skips a test because something is missing.
+
+pub mod admin;
+pub mod compare;
+pub mod lab;
+pub mod load;
+pub mod metrics;
+pub mod process;
+pub mod proxy;
+pub mod servers;
+
+// Not every program that takes this module in needs every name.
+#[allow(unused_imports)]
+pub use admin::Admin;
+#[allow(unused_imports)]
+pub use lab::Lab;
+#[allow(unused_imports)]
+pub use proxy::Proxy;
+#[allow(unused_imports)]
+pub use servers::{Kind, Server};
