@@ -127,6 +127,7 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
         tasks.spawn(async move { service.supervise().await });
     }
     let workers = Workers::start(config.listen.threads)?;
+    service.recall().await;
     health.set_listening(true);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),

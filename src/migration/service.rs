@@ -171,6 +171,13 @@ impl Service {
         }
     }
 
+    /// Reads the store once, so that a proxy that has just started knows its migrations when the first operator asks.
+    pub async fn recall(&self) {
+        if let Ok(Err(error)) = tokio::time::timeout(LOOK_EVERY, self.look()).await {
+            tracing::debug!(%error, "the store could not be read at the start");
+        }
+    }
+
     /// Finds the store's migrations, at the start and again and again: those without an owner are taken over.
     pub async fn supervise(&self) {
         let mut told = false;

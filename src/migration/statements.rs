@@ -210,7 +210,13 @@ impl Statements {
 
     /// Creates the scratch table of [`Statements::convert_into`].
     pub fn create_scratch(&self, scratch: &str) -> String {
-        format!("CREATE TEMPORARY TABLE {scratch} AS SELECT {} FROM {} LIMIT 0", self.shadow_columns, self.shadow)
+        // The key's index makes finding one row among a chunk's cheap.
+        format!(
+            "CREATE TEMPORARY TABLE {scratch} (KEY ({})) AS SELECT {} FROM {} LIMIT 0",
+            self.shadow_key.join(", "),
+            self.shadow_columns,
+            self.shadow
+        )
     }
 
     fn key_expressions_of(&self, alias: &str) -> String {

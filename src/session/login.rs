@@ -135,7 +135,8 @@ async fn reach(context: &Context, record: &Record) -> Option<(Channel, Packet)> 
     let stream = match net::dial(address, timeout).await {
         Ok(stream) => stream,
         Err(error) => {
-            tracing::warn!(session = %record.id, client = %record.client, %error, "the server cannot be reached; only the admin can log in");
+            // Debug, here and below: the probe tells once that the server is gone; a line for each client would bury it.
+            tracing::debug!(session = %record.id, client = %record.client, %error, "the server cannot be reached; only the admin can log in");
             return None;
         }
     };
@@ -143,11 +144,11 @@ async fn reach(context: &Context, record: &Record) -> Option<(Channel, Packet)> 
     match tokio::time::timeout(timeout, server.packet()).await {
         Ok(Ok(packet)) => Some((server, packet)),
         Ok(Err(error)) => {
-            tracing::warn!(session = %record.id, client = %record.client, upstream = %address, %error, "the server did not greet; only the admin can log in");
+            tracing::debug!(session = %record.id, client = %record.client, upstream = %address, %error, "the server did not greet; only the admin can log in");
             None
         }
         Err(_) => {
-            tracing::warn!(session = %record.id, client = %record.client, upstream = %address, after = ?timeout, "the server did not greet in time; only the admin can log in");
+            tracing::debug!(session = %record.id, client = %record.client, upstream = %address, after = ?timeout, "the server did not greet in time; only the admin can log in");
             None
         }
     }
@@ -216,7 +217,11 @@ impl Greeted<'_> {
     async fn fail(self, failed: Failed) {
         self.context.metrics.login(failed.result);
         if let Some((sequence, error)) = failed.tell {
-            tracing::info!(session = %self.record.id, client = %self.record.client, error = error.entry().tag, "a login was refused");
+            if matches!(failed.result, LoginResult::upstream_unreachable) {
+                tracing::debug!(session = %self.record.id, client = %self.record.client, error = error.entry().tag, "a login was refused");
+            } else {
+                tracing::info!(session = %self.record.id, client = %self.record.client, error = error.entry().tag, "a login was refused");
+            }
             refuse(self.client.stream, sequence, &error, true).await;
         }
     }

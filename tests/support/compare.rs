@@ -51,9 +51,9 @@ pub async fn make_twin_by_columns(conn: &mut Conn, schema: &str, table: &str) ->
     Ok(twin)
 }
 
-/// Lets the server alter the twin, by copying; gives the server's own refusal, if it refuses.
+/// Lets the server alter the twin; gives the server's own refusal, if it refuses.
 pub async fn alter_twin(conn: &mut Conn, twin: &str, specification: &str) -> Result<Option<(u16, String)>> {
-    match conn.query_drop(format!("ALTER TABLE {twin} {specification}, ALGORITHM=COPY")).await {
+    match conn.query_drop(format!("ALTER TABLE {twin} {specification}")).await {
         Ok(()) => Ok(None),
         Err(mysql_async::Error::Server(refusal)) => Ok(Some((refusal.code, refusal.message))),
         Err(other) => Err(other.into()),

@@ -26,7 +26,7 @@ const CHUNK_ROWS: u64 = 20_000;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often a key that changes all the time is looked at.
-const ROUNDS: usize = 8;
+const ROUNDS: usize = 5;
 
 /// What a chunk's comparison needs.
 struct Comparison {
@@ -199,12 +199,17 @@ impl Comparison {
         }
     }
 
-    /// Waits until the tail is past this moment and none of the keys is pending, or patience ends (keys that the application
-    /// holds all the time stay pending: they were touched, so they are not damaged).
+    /// Waits until the tail is past this moment and each of the keys was seen settled, or patience ends (keys that the
+    /// application holds all the time stay pending: they were touched, so they are not damaged).
     async fn settled(&self, links: &mut Links, suspects: &HashSet<Key>) -> Result<(), Error> {
         self.tail_reaches_now(links).await?;
-        let give_up = Instant::now() + Duration::from_secs(2);
-        while suspects.iter().any(|key| self.job.pending.contains(key)) && Instant::now() < give_up {
+        let give_up = Instant::now() + Duration::from_millis(300);
+        let mut unsettled: Vec<&Key> = suspects.iter().collect();
+        while Instant::now() < give_up {
+            unsettled.retain(|key| self.job.pending.contains(key));
+            if unsettled.is_empty() {
+                break;
+            }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(())
