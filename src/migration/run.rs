@@ -100,6 +100,12 @@ pub async fn run(around: &Arc<Surroundings>, grip: &mut Grip, prepared: Prepared
                 crate::failpoints::reach("cutover.recorded").await?;
                 return Ok(Swapped { gate });
             }
+            Outcome::Refused(error) => {
+                job.board.metrics().attempt("refused");
+                stored?;
+                grip.step(Event::NotSwapped).await?;
+                return Err(error);
+            }
             Outcome::NotCommitted(kind, reason) => {
                 refused += 1;
                 job.board.metrics().attempt(kind);
@@ -175,6 +181,7 @@ async fn keep_books(job: Job, mut reached: watch::Receiver<Reached>, copy: Arc<C
             let _ = tokio::time::timeout(Duration::from_secs(2), reached.wait_for(|reached| reached.position >= end)).await;
             job.board.set_backlog(began.elapsed(), job.pending.len());
             save(&job, &mut link, &reached, &copy, &copied).await?;
+            apply::duplicates::check(&job, &mut link, &mut reached).await?;
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     };

@@ -90,13 +90,16 @@ impl Statements {
 
     /// Keys of the source within a chunk that the shadow lacks (I-E1).
     pub fn missing(&self, range: &Range) -> String {
+        self.lacking(&condition(&self.source_key_of("`tg_source`"), range))
+    }
+
+    fn lacking(&self, condition: &str) -> String {
         let joined = self.source_key.iter().zip(&self.shadow_key).map(|(s, d)| format!("`tg_shadow`.{d} = `tg_source`.{s}"));
         format!(
-            "SELECT {} FROM {} AS `tg_source` {} WHERE {} AND NOT EXISTS (SELECT 1 FROM {} AS `tg_shadow` WHERE {})",
+            "SELECT {} FROM {} AS `tg_source` {} WHERE {condition} AND NOT EXISTS (SELECT 1 FROM {} AS `tg_shadow` WHERE {})",
             self.key_expressions_of("`tg_source`"),
             self.source,
             self.force,
-            condition(&self.source_key_of("`tg_source`"), range),
             self.shadow,
             joined.collect::<Vec<_>>().join(" AND ")
         )
@@ -128,19 +131,29 @@ impl Statements {
         format!("SELECT {}", each.collect::<Vec<_>>().join(", "))
     }
 
-    /// Makes the shadow's rows what the source's are.
-    pub fn replace(&self, keys: &[Literals]) -> String {
-        self.fill("REPLACE", keys)
-    }
-
-    /// As [`Statements::replace`] where the rows were deleted before: another unique key that refuses a row is an error.
-    pub fn insert(&self, keys: &[Literals]) -> String {
-        self.fill("INSERT", keys)
-    }
-
-    fn fill(&self, verb: &str, keys: &[Literals]) -> String {
+    /// Writes rows that were deleted from the shadow before; those that another unique key refuses are left out.
+    pub fn insert_skipping(&self, keys: &[Literals]) -> String {
+        let skip = self.shadow_key.first().map_or("", String::as_str);
         format!(
-            "{verb} INTO {} ({}) SELECT {} FROM {} {} WHERE {}",
+            "INSERT INTO {shadow} ({}) SELECT {} FROM {} AS `tg_source` {} WHERE {} ON DUPLICATE KEY UPDATE {shadow}.{skip} = {shadow}.{skip}",
+            self.shadow_columns,
+            prefixed(&self.source_columns),
+            self.source,
+            self.force,
+            one_of(&self.source_key_of("`tg_source`"), keys),
+            shadow = self.shadow,
+        )
+    }
+
+    /// Which of these keys the source has and the shadow lacks.
+    pub fn missing_of(&self, keys: &[Literals]) -> String {
+        self.lacking(&one_of(&self.source_key_of("`tg_source`"), keys))
+    }
+
+    /// Writes rows that were deleted from the shadow before; one that another unique key refuses is an error.
+    pub fn insert(&self, keys: &[Literals]) -> String {
+        format!(
+            "INSERT INTO {} ({}) SELECT {} FROM {} {} WHERE {}",
             self.shadow,
             self.shadow_columns,
             self.source_columns,

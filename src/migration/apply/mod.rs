@@ -7,7 +7,8 @@
 //!
 //! | locking read gives the row | a plain read sees it | last mention | then |
 //! |---|---|---|---|
-//! | yes | | any | REPLACE; settled |
+//! | yes | | any | written anew from the source; settled |
+//! | yes, but a row of the shadow has a unique value of it | | any | that row is stale and has a mention of its own, or the two are duplicates: stays, see [`duplicates`] |
 //! | no | yes | any | locked, or deleted and still visible: stays |
 //! | no | no | upsert | inserted and not yet visible, or gone again: stays until the next mention or the fence |
 //! | no | no | delete | DELETE; settled |
@@ -23,6 +24,7 @@ use super::oracle;
 use crate::schema::key::Key;
 use crate::upstream::{self, Link, Position};
 
+pub mod duplicates;
 pub mod overlap;
 pub mod pending;
 
@@ -104,14 +106,17 @@ async fn round(job: &Job, link: &mut Link, count: usize) -> Result<Round, Error>
     let round = match result {
         Ok(settled) => {
             let mut round = Round::default();
-            for (taken, is_settled) in taken.iter().zip(settled) {
-                if is_settled {
-                    job.pending.settle(taken);
-                    round.settled += 1;
-                } else {
-                    job.pending.put_back(taken);
-                    round.left += 1;
+            for (taken, end) in taken.iter().zip(settled) {
+                match end {
+                    End::Settled => {
+                        job.pending.settle(taken);
+                        round.settled += 1;
+                        continue;
+                    }
+                    End::TurnedAway => job.pending.turn_away(taken),
+                    End::Left => job.pending.put_back(taken),
                 }
+                round.left += 1;
             }
             Ok(round)
         }
@@ -134,25 +139,48 @@ fn put_all_back(job: &Job, taken: &[Taken<Key>]) {
     }
 }
 
-/// One transaction; gives for each key whether it is settled.
-async fn attempt(job: &Job, link: &mut Link, taken: &[Taken<Key>]) -> Result<Vec<bool>, upstream::Error> {
+/// What became of one key in a round.
+#[derive(Clone, Copy)]
+enum End {
+    Settled,
+    TurnedAway,
+    Left,
+}
+
+/// One transaction; gives for each key what became of it.
+async fn attempt(job: &Job, link: &mut Link, taken: &[Taken<Key>]) -> Result<Vec<End>, upstream::Error> {
     let (keys, statements) = (&job.keys, &job.statements);
     let all = keys.all_literals(taken.iter().map(|taken| &taken.key));
     link.run("START TRANSACTION").await?;
-    let locked = parse_all(keys, &link.rows(&statements.lock_rows(&all)).await?)?;
+    let mut locked = parse_all(keys, &link.rows(&statements.lock_rows(&all)).await?)?;
+    // A row under another spelling of its key has a mention of its own.
+    let wanted: HashSet<&Key> = taken.iter().map(|taken| &taken.key).collect();
+    locked.retain(|key| wanted.contains(key));
     let absent: Vec<&Taken<Key>> = taken.iter().filter(|taken| !locked.contains(&taken.key)).collect();
     let gone = which_are_gone(job, link, &absent).await?;
     // I-E4: two raw keys can be one row to the server.
-    let deleted: Vec<_> = gone.iter().filter(|gone| gone.delete).map(|gone| keys.literals(&gone.key)).collect();
+    let rewritten = keys.all_literals(&locked);
+    let mut deleted: Vec<_> = gone.iter().filter(|gone| gone.delete).map(|gone| keys.literals(&gone.key)).collect();
+    deleted.extend(rewritten.iter().cloned());
     if !deleted.is_empty() {
         link.run(&statements.delete(&deleted)).await?;
     }
-    if !locked.is_empty() {
-        link.run(&statements.replace(&keys.all_literals(&locked))).await?;
+    let mut turned_away = HashSet::new();
+    if !rewritten.is_empty() {
+        // Never REPLACE: it would remove another row that has the same value of a unique key, and nothing would bring that back.
+        let done = link.change(&statements.insert_skipping(&rewritten)).await?;
+        if done.affected < rewritten.len() as u64 {
+            turned_away = parse_all(keys, &link.rows(&statements.missing_of(&rewritten)).await?)?;
+        }
     }
     link.run("COMMIT").await?;
     let gone: HashSet<&Key> = gone.iter().map(|gone| &gone.key).collect();
-    Ok(taken.iter().map(|taken| locked.contains(&taken.key) || gone.contains(&taken.key)).collect())
+    let end = |key: &Key| match key {
+        key if turned_away.contains(key) => End::TurnedAway,
+        key if locked.contains(key) || gone.contains(key) => End::Settled,
+        _ => End::Left,
+    };
+    Ok(taken.iter().map(|taken| end(&taken.key)).collect())
 }
 
 struct Gone {

@@ -43,6 +43,8 @@ struct Entry {
     stamp: u64,
     from: Position,
     place: Place,
+    /// Another row of the shadow has a unique value of this one.
+    is_turned_away: bool,
 }
 
 #[derive(Debug)]
@@ -85,9 +87,9 @@ impl<K: Eq + Hash + Clone> Pending<K> {
         }
         match inner.entries.get_mut(&key) {
             // The first mention stays as the place to read again from.
-            Some(entry) => (entry.op, entry.stamp) = (op, stamp),
+            Some(entry) => (entry.op, entry.stamp, entry.is_turned_away) = (op, stamp, false),
             None => {
-                inner.entries.insert(key.clone(), Entry { op, stamp, from: from.clone(), place: Place::Queued });
+                inner.entries.insert(key.clone(), Entry { op, stamp, from: from.clone(), place: Place::Queued, is_turned_away: false });
                 inner.queue.push_back(key);
             }
         }
@@ -142,6 +144,33 @@ impl<K: Eq + Hash + Clone> Pending<K> {
                 inner.queue.push_back(taken.key.clone());
             }
         }
+    }
+
+    /// As [`Pending::put_back`], where another row of the shadow has a unique value of this one.
+    pub fn turn_away(&self, taken: &Taken<K>) {
+        if let Some(entry) = self.lock().entries.get_mut(&taken.key).filter(|entry| entry.stamp == taken.stamp) {
+            entry.is_turned_away = true;
+        }
+        self.put_back(taken);
+    }
+
+    /// One of the keys that were turned away, with the number of its last mention; and the keys that were not.
+    pub fn turned_away(&self) -> Option<(K, u64, HashSet<K>)> {
+        let inner = self.lock();
+        let (key, entry) = inner.entries.iter().find(|(_, entry)| entry.is_turned_away)?;
+        let others = inner.entries.iter().filter(|(_, entry)| !entry.is_turned_away).map(|(key, _)| key.clone());
+        Some((key.clone(), entry.stamp, others.collect()))
+    }
+
+    /// Removes from `keys` those that are not pending, or were turned away.
+    pub fn retain_moving(&self, keys: &mut HashSet<K>) {
+        let inner = self.lock();
+        keys.retain(|key| inner.entries.get(key).is_some_and(|entry| !entry.is_turned_away));
+    }
+
+    /// Whether a key is pending as it was last mentioned by this number.
+    pub fn is_as_mentioned(&self, key: &K, stamp: u64) -> bool {
+        self.lock().entries.get(key).is_some_and(|entry| entry.stamp == stamp)
     }
 
     /// Keys pending, those in a round included.

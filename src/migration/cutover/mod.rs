@@ -32,6 +32,8 @@ pub enum Outcome {
     Committed,
     /// The source still is the table; the reason, for people.
     NotCommitted(&'static str, String),
+    /// The source still is the table, and a row of it does not fit the new definition: trying again would not help.
+    Refused(Error),
     /// The answer was lost; only reading the server tells.
     Unknown(String),
 }
@@ -135,6 +137,7 @@ pub async fn attempt(job: &Job, gate: &std::sync::Arc<Gate>, reached: watch::Rec
     let mut attempt = Attempt { job, reached, deadline, steps: &mut steps };
     let outcome = match behind_the_gate(&mut attempt, &held, crew).await {
         Ok(outcome) => outcome,
+        Err(error @ Error::Refused(_)) => Outcome::Refused(error),
         Err(error) => Outcome::NotCommitted("not_locked", error.to_string()),
     };
     if matches!(outcome, Outcome::Committed) {
