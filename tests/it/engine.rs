@@ -29,7 +29,7 @@ async fn copy_is_under_way(admin: &mut Admin, id: u64) -> Result<Status> {
         if status.phase() == "copying" && status.number("rows_copied") > 0.0 {
             return Ok(status);
         }
-        ensure!(!status.is_final() && status.phase() != "parked", "the copy was over before it was seen: {status:?}");
+        ensure!(matches!(status.phase(), "queued" | "preparing" | "copying"), "the copy was over before it was seen: {status:?}");
         ensure!(std::time::Instant::now() < until, "no row is copied: {status:?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

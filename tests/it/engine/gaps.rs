@@ -93,16 +93,16 @@ async fn rows_that_come_late_to_sight_are_not_lost(kind: Kind) -> Result<()> {
 }
 
 /// Single-row writes of their own connections, all at once, each visible only when the gap closes.
-async fn write_into_the_gap(lab: &Lab, semi_sync: &mut SemiSync, statements: Vec<String>) -> Result<JoinHandle<Result<()>>> {
-    let mut conns = Vec::new();
-    for _ in &statements {
-        conns.push(lab.proxy.connect().await?);
-    }
+async fn write_into_the_gap(conns: Vec<Conn>, semi_sync: &mut SemiSync, statements: Vec<String>) -> Result<JoinHandle<Result<()>>> {
     semi_sync.open_gap(3000).await?;
     Ok(tokio::spawn(async move {
         let began = Instant::now();
         let mut writers = tokio::task::JoinSet::new();
-        for (mut conn, statement) in conns.into_iter().zip(statements) {
+        for (nth, (mut conn, statement)) in conns.into_iter().zip(statements).enumerate() {
+            if nth == 1 {
+                // On MariaDB few of them get into the log before the gap closes: the first one is certain.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
             writers.spawn(async move {
                 conn.query_drop(&statement).await.with_context(|| statement.clone())?;
                 ensure!(conn.affected_rows() == 1, "{} rows by {statement}", conn.affected_rows());
@@ -117,37 +117,51 @@ async fn write_into_the_gap(lab: &Lab, semi_sync: &mut SemiSync, statements: Vec
     }))
 }
 
-/// Deletes and inserts spread over the whole table; `round` keeps their keys apart.
-fn spread(round: i64, keys: &mut BTreeSet<i64>) -> Vec<String> {
+/// Pairs of a delete and an insert.
+const PAIRS: i64 = 20;
+
+/// Connections for the writes of one gap.
+async fn writers(lab: &Lab) -> Result<Vec<Conn>> {
+    let mut conns = Vec::new();
+    for _ in 0..PAIRS * 2 {
+        conns.push(lab.proxy.connect().await?);
+    }
+    Ok(conns)
+}
+
+/// Deletes and inserts spread over the table from a key on; `round` keeps their keys apart.
+fn spread(round: i64, from: i64, keys: &mut BTreeSet<i64>) -> Vec<String> {
     let mut statements = Vec::new();
-    for nth in 0..24 {
-        let (gone, new) = (nth * 2400 + 20 * round, nth * 2400 + 20 * round + 1);
+    for nth in 0..PAIRS {
+        let gone = from + nth * (60_000 - from) / PAIRS / 100 * 100 + 20 * round;
         keys.remove(&gone);
-        keys.insert(new);
+        keys.insert(gone + 1);
         statements.push(format!("DELETE FROM {TABLE} WHERE k = {gone}"));
-        statements.push(format!("INSERT INTO {TABLE} (k, u, c, note) VALUES ({new}, {}, 9, 'new')", -new));
+        statements.push(format!("INSERT INTO {TABLE} (k, u, c, note) VALUES ({}, -{gone}, 9, 'new')", gone + 1));
     }
     statements
 }
 
 async fn rows_hidden_for_seconds_are_not_lost(kind: Kind) -> Result<()> {
-    let environment = [("TIDEGATE_COPY_CHUNK_TARGET_MS", "1"), ("TIDEGATE_FAILPOINTS", "copy.chunk=sleep(40)")];
+    let environment = [("TIDEGATE_COPY_CHUNK_TARGET_MS", "1"), ("TIDEGATE_FAILPOINTS", "copy.chunk=sleep(400)*4")];
     let lab = Lab::start_with(kind, Settings::default(), &environment).await?;
     let mut conn = lab.server.connect().await?;
     prepare(&mut conn, INT, 3000, 1).await?;
     let mut keys: BTreeSet<i64> = (0..3000).map(|nth| nth * 20).collect();
     let mut semi_sync = SemiSync::install(&lab.server).await?;
     let mut admin = lab.admin().await?;
+    let conns = writers(&lab).await?;
     let options = "WITH strategy = 'copy', postpone = true, copy_workers = 1";
     let id = admin.migrate(TABLE, "ADD COLUMN x INT, ADD INDEX (note)", options).await?;
     copy_is_under_way(&mut admin, id).await?;
-    // Most of these rows lie in chunks that are still to come.
-    write_into_the_gap(&lab, &mut semi_sync, spread(1, &mut keys)).await?.await??;
+    // The first chunk ends before 20000. The next one reads in the gap rows whose deletes the tail has seen already; nothing
+    // of them is in the shadow yet, so that applying them writes nothing and waits for nothing.
+    write_into_the_gap(conns, &mut semi_sync, spread(1, 20_000, &mut keys)).await?.await??;
     ensure!(admin.status(id).await?.phase() == "copying", "the copy was over before the gap closed");
     admin.wait_phase(id, &["ready"], LONG).await?;
-    write_into_the_gap(&lab, &mut semi_sync, spread(2, &mut keys)).await?.await??;
+    write_into_the_gap(writers(&lab).await?, &mut semi_sync, spread(2, 0, &mut keys)).await?.await??;
     // And once more with the cut-over in the gap.
-    let writing = write_into_the_gap(&lab, &mut semi_sync, spread(3, &mut keys)).await?;
+    let writing = write_into_the_gap(writers(&lab).await?, &mut semi_sync, spread(3, 0, &mut keys)).await?;
     admin.run(&format!("CUTOVER MIGRATION {id}")).await?;
     writing.await??;
     admin.wait_done(id, LONG).await?;
