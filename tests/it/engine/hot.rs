@@ -53,12 +53,13 @@ async fn client(mut conn: Conn, seed: u64, stop: Arc<AtomicBool>) -> Result<Done
     Ok(done)
 }
 
-/// Locks in key order: clients cannot deadlock among themselves.
+/// Locks from the highest key down: clients cannot deadlock among themselves, but with an engine that waits, since a read of
+/// several keys locks from the lowest up.
 async fn transaction(conn: &mut Conn, low: i64, high: i64, pause_ms: u64) -> Result<(), Error> {
     conn.query_drop("BEGIN").await?;
-    conn.query_drop(format!("UPDATE {TABLE} SET c = c + 1 WHERE k = {low}")).await?;
-    tokio::time::sleep(Duration::from_millis(pause_ms)).await;
     conn.query_drop(format!("UPDATE {TABLE} SET c = c + 1 WHERE k = {high}")).await?;
+    tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+    conn.query_drop(format!("UPDATE {TABLE} SET c = c + 1 WHERE k = {low}")).await?;
     conn.query_drop("COMMIT").await
 }
 
