@@ -273,6 +273,24 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_was_turned_away_is_told_until_it_is_mentioned_again() {
+        let pending = pending();
+        pending.note(7, Op::Upsert, &at(10));
+        pending.note(8, Op::Upsert, &at(10));
+        let taken = pending.take(10, |_| true);
+        pending.turn_away(&taken[0]);
+        let (key, stamp, mut others) = pending.turned_away().unwrap();
+        assert_eq!((key, &others), (7, &HashSet::from([8])));
+        assert!(pending.is_as_mentioned(&7, stamp));
+        pending.settle(&taken[1]);
+        pending.retain_moving(&mut others);
+        assert!(others.is_empty());
+        pending.note(7, Op::Upsert, &at(20));
+        assert!(pending.turned_away().is_none() && !pending.is_as_mentioned(&7, stamp));
+        assert_eq!(pending.take(10, |_| true).len(), 1, "it is tried again all the same");
+    }
+
+    #[test]
     fn a_key_that_is_mentioned_during_its_round_stays() {
         let pending = pending();
         pending.note(7, Op::Upsert, &at(10));

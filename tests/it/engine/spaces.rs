@@ -76,7 +76,7 @@ fn composite(slot: u32, variant: u32) -> KeyText {
 fn raw(slot: u32, _: u32) -> KeyText {
     let mut bytes = [0; 16];
     bytes[..4].copy_from_slice(&scattered(slot).to_be_bytes());
-    if slot % 3 == 0 {
+    if slot.is_multiple_of(3) {
         bytes[12..].copy_from_slice(&slot.to_le_bytes());
     }
     single(&format!("X'{}'", hex(&bytes)), hex(&bytes))
