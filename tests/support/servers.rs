@@ -111,6 +111,14 @@ impl Server {
         let dir = tempfile::Builder::new().prefix("tidegate-server-").tempdir().context("making a temporary directory")?;
         run(Command::new("chmod").arg("755").arg(dir.path()))?;
         run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(&template).arg(dir.path().join("data")))?;
+        // A MariaDB that starts removes every temporary table in its tmpdir, those of others as well.
+        run(Command::new("mkdir").args(["-m", "1777"]).arg(dir.path().join("tmp")))?;
+        if kind == Kind::MySql {
+            // The account of the server may not be let into the home directory where it is installed.
+            let plugins = dir.path().join("plugins");
+            run(Command::new("mkdir").args(["-m", "755"]).arg(&plugins))?;
+            run(Command::new("cp").arg(home().join("mysql/usr/lib/mysql/plugin/semisync_source.so")).arg(&plugins))?;
+        }
         let mut server = Self { kind, port: free_port()?, settings, process: None, dir };
         server.launch().await?;
         Ok(server)
@@ -172,6 +180,7 @@ impl Server {
         command
             .arg(format!("--port={}", self.port))
             .arg("--bind-address=127.0.0.1")
+            .arg(format!("--tmpdir={}", self.dir.path().join("tmp").display()))
             .arg(format!("--socket={}", self.socket().display()))
             .arg(format!("--pid-file={}", data.join("server.pid").display()))
             .arg("--server-id=1")
@@ -185,7 +194,9 @@ impl Server {
             command.args(["--innodb-flush-log-at-trx-commit=2", "--sync-binlog=0"]);
         }
         match self.kind {
-            Kind::MySql => command.args(["--mysqlx=OFF", "--secure-file-priv=", "--innodb-redo-log-capacity=256M"]),
+            Kind::MySql => command
+                .args(["--mysqlx=OFF", "--secure-file-priv=", "--innodb-redo-log-capacity=256M"])
+                .arg(format!("--plugin-dir={}", self.dir.path().join("plugins").display())),
             Kind::MariaDb => command.args(["--innodb-log-file-size=256M"]),
         };
         command.args(&self.settings.more);
