@@ -252,9 +252,9 @@ impl Exchange {
             Shape::None => {}
             Shape::Endless => {
                 self.mode = Mode::Opaque;
-                self.expect(expected);
+                self.owe(expected);
             }
-            _ => self.expect(expected),
+            _ => self.owe(expected),
         }
         self.pass()
     }

@@ -40,7 +40,7 @@ pub(super) struct Expected {
 
 impl Exchange {
     /// Queues a reply; the first one is what the tracker follows.
-    pub(super) fn expect(&mut self, expected: Expected) {
+    pub(super) fn owe(&mut self, expected: Expected) {
         if self.expected.is_empty() {
             self.tracker.begin(expected.shape);
         }
@@ -192,7 +192,7 @@ impl Exchange {
             // COM_PING answers with true flags and keeps the session's warnings; an ERR carries none.
             self.up.insert(&[1, 0, 0, 0, command::PING]);
             let shape = Shape::Result { may_open_cursor: false };
-            self.expect(Expected { shape, work: Work::Nothing, purpose: Purpose::Ping, effects: Vec::new(), is_several: false });
+            self.owe(Expected { shape, work: Work::Nothing, purpose: Purpose::Ping, effects: Vec::new(), is_several: false });
         }
     }
 }
