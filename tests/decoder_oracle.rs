@@ -125,7 +125,8 @@ impl Lab {
     async fn column(&mut self, name: &str) -> Result<(usize, KeyColumn)> {
         let query = "SELECT CAST(ORDINAL_POSITION AS UNSIGNED), CAST(DATA_TYPE AS CHAR), CAST(COLUMN_TYPE AS CHAR), CHARACTER_SET_NAME, \
                      COLLATION_NAME FROM information_schema.columns WHERE table_schema='kp' AND table_name='k' AND column_name=?";
-        let row: Option<(usize, String, String, Option<String>, Option<String>)> = self.conn.exec_first(query, (name,)).await?;
+        type Described = (usize, String, String, Option<String>, Option<String>);
+        let row: Option<Described> = self.conn.exec_first(query, (name,)).await?;
         let (position, data_type, column_type, charset, collation) = row.context("no such column")?;
         let kind = KeyColumn::from_information_schema(&data_type, &column_type, charset.as_deref(), collation.as_deref());
         Ok((position - 1, KeyColumn { name: name.to_owned(), kind: kind.with_context(|| format!("{column_type} is no key"))? }))

@@ -19,8 +19,9 @@ on_both_servers!(
     transaction_that_has_only_read_may_still_write,
 );
 
-/// The longest that a statement may be held, with what a busy machine with two cores may add.
-const HELD_AT_MOST: Duration = Duration::from_millis(1000 + 400);
+/// Far more than max_hold, and far less than the readers and transactions that a cut-over must not wait for: this machine is
+/// shared, and a test is no stopwatch.
+const HELD_AT_MOST: Duration = Duration::from_secs(5);
 
 /// The main job.
 const MAIN_JOB: &str = "ADD COLUMN note VARCHAR(64), ADD INDEX (customer_id)";

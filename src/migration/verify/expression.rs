@@ -1,13 +1,25 @@
 //! A row's checksum as an SQL expression that gives the same on both sides. Pure.
 
 use crate::ids::quote_identifier;
+use crate::schema::mapping::Pair;
 use crate::schema::table::Column;
 
-/// CRC32 over all columns and which of them are NULL. `prefix` stands before each column, such as an alias and a dot.
-pub fn row<'a>(columns: impl Iterator<Item = &'a Column> + Clone, prefix: &str) -> String {
-    let values = columns.clone().map(|column| value(column, prefix));
-    // CONCAT_WS leaves NULLs out: which they were is told at the end.
-    let nulls = columns.filter(|column| column.is_nullable).map(|column| format!("ISNULL({prefix}{})", quote_identifier(&column.name)));
+/// Which side's columns a checksum reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The source's, or a table like it.
+    Source,
+    /// The shadow's, or a table like it.
+    Shadow,
+}
+
+/// CRC32 over all columns of one side and which of them are NULL. `prefix` stands before each column, such as an alias and a dot.
+pub fn row(pairs: &[Pair], side: Side, prefix: &str) -> String {
+    let of = |pair: &'_ Pair| if side == Side::Source { pair.source.clone() } else { pair.shadow.clone() };
+    let values = pairs.iter().map(|pair| value(&of(pair), prefix));
+    // CONCAT_WS leaves NULLs out: which they were is told at the end, for the same columns on both sides.
+    let nullable = pairs.iter().filter(|pair| pair.source.is_nullable || pair.shadow.is_nullable);
+    let nulls = nullable.map(|pair| format!("ISNULL({prefix}{})", quote_identifier(&of(pair).name)));
     format!("CRC32(CONCAT_WS('#', {}))", values.chain(nulls).collect::<Vec<_>>().join(", "))
 }
 
@@ -35,10 +47,18 @@ mod tests {
 
     #[test]
     fn text_is_compared_as_bytes_and_null_is_not_empty() {
-        let columns = [
-            Column { name: "a`b".into(), data_type: "varchar".into(), charset: "latin1".into(), is_nullable: true, ..Column::default() },
-            Column { name: "n".into(), data_type: "int".into(), ..Column::default() },
+        let column = |name: &str, data_type: &str, is_nullable| Column {
+            name: name.into(),
+            data_type: data_type.into(),
+            charset: "latin1".into(),
+            is_nullable,
+            ..Column::default()
+        };
+        let pairs = [
+            Pair { source: column("a`b", "varchar", true), shadow: column("c", "varchar", false) },
+            Pair { source: column("n", "int", false), shadow: column("n", "int", false) },
         ];
-        assert_eq!(row(columns.iter(), "x."), "CRC32(CONCAT_WS('#', CAST(x.`a``b` AS BINARY), x.`n`, ISNULL(x.`a``b`)))");
+        assert_eq!(row(&pairs, Side::Source, "x."), "CRC32(CONCAT_WS('#', CAST(x.`a``b` AS BINARY), x.`n`, ISNULL(x.`a``b`)))");
+        assert_eq!(row(&pairs, Side::Shadow, ""), "CRC32(CONCAT_WS('#', CAST(`c` AS BINARY), `n`, ISNULL(`c`)))");
     }
 }

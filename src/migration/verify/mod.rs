@@ -20,6 +20,8 @@ use crate::upstream::{self, Link};
 
 mod expression;
 
+use expression::Side;
+
 const CHUNK_ROWS: u64 = 20_000;
 
 /// How long the tail may take to come forward.
@@ -53,12 +55,13 @@ struct Links {
 /// that nothing explains; the server's errors.
 pub async fn run(job: Job, reached: watch::Receiver<Reached>) -> Result<(), Error> {
     let converts = job.mapping.pairs.iter().any(|pair| !pair.source.has_type_of(&pair.shadow));
-    let shadow_columns = || job.mapping.pairs.iter().map(|pair| &pair.shadow);
-    let source_columns: Vec<_> = job.mapping.pairs.iter().map(|pair| &pair.source).collect();
+    let pairs = job.mapping.pairs.as_slice();
+    // Where values are converted, the source's rows are compared as the scratch table has them, which is like the shadow.
+    let source_side = if converts { Side::Shadow } else { Side::Source };
     let comparison = Arc::new(Comparison {
-        source_checksum: if converts { expression::row(shadow_columns(), "") } else { expression::row(source_columns.iter().copied(), "") },
-        shadow_checksum: expression::row(shadow_columns(), ""),
-        other_checksum: expression::row(shadow_columns(), "`tg_other`."),
+        source_checksum: expression::row(pairs, source_side, ""),
+        shadow_checksum: expression::row(pairs, Side::Shadow, ""),
+        other_checksum: expression::row(pairs, Side::Shadow, "`tg_other`."),
         converts,
         reached,
         job: job.clone(),
