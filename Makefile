@@ -1,7 +1,5 @@
 # What people and machines run. Everything that is missing is installed or named with its remedy.
-SERVER ?= mysql
 CARGO ?= $(shell command -v cargo || echo "$$HOME/.cargo/bin/cargo")
-export SERVER
 
 .PHONY: help check test demo bench bench-proxy bench-copy fmt hooks servers
 
@@ -31,9 +29,9 @@ servers:
 	tests/support/install-servers mysql mariadb
 
 demo:
-	@tests/demo/prepare $(SERVER)
+	@tests/demo/prepare $(or $(SERVER),mysql)
 	@$(CARGO) build --release --bin tidegate --example demo
-	@target/release/examples/demo
+	@SERVER=$(or $(SERVER),mysql) target/release/examples/demo
 
 bench: bench-proxy bench-copy
 
