@@ -16,6 +16,7 @@ use super::job::Job;
 use super::keys::KeyRange;
 use super::tail::Reached;
 use crate::schema::key::Key;
+use crate::schema::table::Column;
 use crate::upstream::{self, Link};
 
 mod expression;
@@ -53,12 +54,15 @@ struct Links {
 /// that nothing explains; the server's errors.
 pub async fn run(job: Job, reached: watch::Receiver<Reached>) -> Result<(), Error> {
     let converts = job.mapping.pairs.iter().any(|pair| !pair.source.has_type_of(&pair.shadow));
-    let shadow_columns = || job.mapping.pairs.iter().map(|pair| &pair.shadow);
-    let source_columns: Vec<_> = job.mapping.pairs.iter().map(|pair| &pair.source).collect();
+    // Both sides tell NULLs of the same columns: one that becomes NOT NULL, or may be NULL now, has the same checksum.
+    let pairs = || job.mapping.pairs.iter();
+    let either = |column: &Column, other: &Column| Column { is_nullable: column.is_nullable || other.is_nullable, ..column.clone() };
+    let shadow_columns: Vec<Column> = pairs().map(|pair| either(&pair.shadow, &pair.source)).collect();
+    let source_columns: Vec<Column> = pairs().map(|pair| either(&pair.source, &pair.shadow)).collect();
     let comparison = Arc::new(Comparison {
-        source_checksum: if converts { expression::row(shadow_columns(), "") } else { expression::row(source_columns.iter().copied(), "") },
-        shadow_checksum: expression::row(shadow_columns(), ""),
-        other_checksum: expression::row(shadow_columns(), "`tg_other`."),
+        source_checksum: expression::row(if converts { shadow_columns.iter() } else { source_columns.iter() }, ""),
+        shadow_checksum: expression::row(shadow_columns.iter(), ""),
+        other_checksum: expression::row(shadow_columns.iter(), "`tg_other`."),
         converts,
         reached,
         job: job.clone(),
