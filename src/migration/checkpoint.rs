@@ -25,6 +25,7 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS `tidegate`.`migrations` (
     binlog_file VARCHAR(255) NOT NULL DEFAULT '',
     binlog_position BIGINT UNSIGNED NOT NULL DEFAULT 0,
     watermark LONGTEXT NOT NULL,
+    deferred_indexes LONGTEXT NOT NULL,
     rows_copied BIGINT UNSIGNED NOT NULL DEFAULT 0,
     rows_total BIGINT UNSIGNED NOT NULL DEFAULT 0,
     cutover_attempts BIGINT UNSIGNED NOT NULL DEFAULT 0,
@@ -62,6 +63,8 @@ pub struct Stored {
     pub position: Option<Position>,
     /// Every row up to this key is copied; the key's columns as read by the key's expressions.
     pub watermark: Vec<String>,
+    /// Indexes that the shadow still lacks, as [`super::deferred::take_off`] gave them.
+    pub deferred_indexes: String,
     /// Counters.
     pub rows_copied: u64,
     /// The server's estimate.
@@ -117,8 +120,8 @@ pub async fn create(link: &mut Link) -> Result<(), Error> {
 /// As the server says.
 pub async fn insert(link: &mut Link, table: &TableName, specification: &str, options: &Options) -> Result<MigrationId, Error> {
     let sql = format!(
-        "INSERT INTO `tidegate`.`migrations` (schema_name, table_name, alter_specification, options, phase, watermark, started_at) \
-         VALUES ({}, {}, {}, {}, 'queued', '', UTC_TIMESTAMP(6))",
+        "INSERT INTO `tidegate`.`migrations` (schema_name, table_name, alter_specification, options, phase, watermark, deferred_indexes, started_at) \
+         VALUES ({}, {}, {}, {}, 'queued', '', '', UTC_TIMESTAMP(6))",
         literal(&table.schema),
         literal(&table.table),
         literal(specification),
@@ -136,7 +139,7 @@ pub async fn read(link: &mut Link, condition: &str) -> Result<Vec<Stored>, Error
         .texts(&format!(
             "SELECT migration_id, schema_name, table_name, alter_specification, options, phase, is_paused, is_cancelled, is_copied, server_identity, \
              binlog_file, binlog_position, watermark, rows_copied, rows_total, cutover_attempts, held_statements, longest_stall_us, steps, error_code, \
-             error, started_at, finished_at FROM `tidegate`.`migrations` WHERE {condition} ORDER BY migration_id"
+             error, started_at, finished_at, deferred_indexes FROM `tidegate`.`migrations` WHERE {condition} ORDER BY migration_id"
         ))
         .await?;
     Ok(rows.iter().filter_map(|row| parse(row)).collect())
@@ -167,6 +170,7 @@ fn parse(row: &[String]) -> Option<Stored> {
         error: text(20),
         started_at: text(21),
         finished_at: text(22),
+        deferred_indexes: text(23),
     })
 }
 
@@ -183,8 +187,17 @@ pub async fn set_phase(link: &mut Link, id: MigrationId, phase: Phase) -> Result
 ///
 /// # Errors
 /// As the server says.
-pub async fn set_start(link: &mut Link, id: MigrationId, identity: &str, progress: &Progress, rows_total: u64) -> Result<(), Error> {
-    set(link, id, &format!("server_identity = {}, rows_total = {rows_total}, {}", literal(identity), progress_columns(progress))).await
+pub async fn set_start(
+    link: &mut Link,
+    id: MigrationId,
+    identity: &str,
+    deferred_indexes: &str,
+    progress: &Progress,
+    rows_total: u64,
+) -> Result<(), Error> {
+    let (identity, indexes) = (literal(identity), literal(deferred_indexes));
+    let columns = progress_columns(progress);
+    set(link, id, &format!("server_identity = {identity}, deferred_indexes = {indexes}, rows_total = {rows_total}, {columns}")).await
 }
 
 /// Forgets the place to go on from.

@@ -8,6 +8,7 @@ mod apply;
 mod checkpoint;
 mod copy;
 mod cutover;
+mod deferred;
 mod describe;
 mod duplicates;
 mod error;

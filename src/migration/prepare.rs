@@ -12,7 +12,7 @@ use super::phase::Event;
 use super::runner::{Grip, Surroundings};
 use super::shadow::{self, Names};
 use super::statements::Statements;
-use super::{Refusal, describe, preflight};
+use super::{Refusal, deferred, describe, preflight};
 use crate::gate::Installed;
 use crate::schema::key::Key;
 use crate::schema::mapping;
@@ -26,6 +26,8 @@ pub struct Prepared {
     pub gate: Installed,
     /// All names by which a statement can reach the source.
     pub hot_names: Vec<String>,
+    /// Indexes to build when the copy is over.
+    pub deferred_indexes: String,
     /// Where the tail begins.
     pub start: Position,
     /// Every row up to this key is copied.
@@ -84,6 +86,7 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Err
     let hot_names = describe::hot_names(&mut grip.link, &names.source).await?;
     let gate = around.gates.install(grip.id(), names.source.clone(), hot_names.clone());
     let (start, progress) = if resumable { resume(grip)? } else { begin(grip, &names).await? };
+    let deferred_indexes = grip.stored.deferred_indexes.clone();
     let covers = keys.clone();
     let job = Job {
         id: grip.id(),
@@ -105,7 +108,16 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Err
         names,
     };
     grip.step(Event::ShadowReady).await?;
-    Ok(Prepared { job, gate, hot_names, start, watermark: progress.watermark, rows: progress.rows_copied, is_copied: progress.is_copied })
+    Ok(Prepared {
+        job,
+        gate,
+        hot_names,
+        deferred_indexes,
+        start,
+        watermark: progress.watermark,
+        rows: progress.rows_copied,
+        is_copied: progress.is_copied,
+    })
 }
 
 /// A key whose values change cannot tell which row of the shadow belongs to which of the source.
@@ -160,11 +172,12 @@ async fn begin(grip: &mut Grip, names: &Names) -> Result<(Position, Progress), E
         .await?
         .and_then(|rows| rows.parse().ok())
         .unwrap_or(0);
+    grip.stored.deferred_indexes = deferred::take_off(&mut grip.link, names, grip.stored.id).await?;
     let position = grip.link.position(&grip.facts).await?;
     // F8: a change that is in the log before this place may not be visible yet. The next statement is logged, and commits
     // after it in the log's order: when it has returned, all of them are visible, and no chunk can miss one.
     let progress = Progress { position: Some(position.clone()), ..Progress::default() };
-    checkpoint::set_start(&mut grip.link, grip.stored.id, &grip.facts.identity, &progress, rows).await?;
+    checkpoint::set_start(&mut grip.link, grip.stored.id, &grip.facts.identity, &grip.stored.deferred_indexes, &progress, rows).await?;
     grip.board.set_rows_total(rows);
     grip.board.set_rows_copied(0);
     Ok((position, progress))

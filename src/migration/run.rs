@@ -15,7 +15,7 @@ use super::phase::Event;
 use super::prepare::Prepared;
 use super::runner::{self, Grip, Surroundings};
 use super::tail::{Reached, Source, Tail};
-use super::{apply, cutover::moment, duplicates, finish, verify};
+use super::{apply, cutover::moment, deferred, duplicates, finish, verify};
 use crate::gate::Installed;
 use crate::upstream::{self, Link};
 
@@ -26,6 +26,21 @@ const CAUGHT_UP_KEYS: usize = 1000;
 struct Background(tokio::task::JoinHandle<()>);
 
 impl Drop for Background {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A task with a result, that ends with whoever started it.
+struct Aborted(tokio::task::JoinHandle<Result<(), Error>>);
+
+impl Aborted {
+    async fn ended(mut self) -> Result<(), Error> {
+        (&mut self.0).await.map_err(|error| Error::Changed(format!("the comparison died: {error}")))?
+    }
+}
+
+impl Drop for Aborted {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -42,28 +57,40 @@ struct Beside {
 /// # Errors
 /// Whatever ended the run; its checkpoint is good.
 pub async fn run(around: &Arc<Surroundings>, grip: &mut Grip, prepared: Prepared) -> Result<(), Error> {
-    let Prepared { job, gate, hot_names, start, watermark, rows, is_copied } = prepared;
+    let Prepared { job, gate, hot_names, deferred_indexes, start, watermark, rows, is_copied } = prepared;
     let key = job.mapping.key.columns.iter().zip(job.keys.kinds());
     let key = key.filter_map(|(pair, kind)| {
         let at = job.source.columns.iter().position(|column| column.name == pair.source.name)?;
         Some((at, kind.clone()))
     });
-    let source = Source::new(job.names.clone(), job.facts.lower_case_table_names != 0, job.source.columns.len(), key.collect(), &hot_names);
+    let source = Source::new(
+        job.names.clone(),
+        job.facts.lower_case_table_names != 0,
+        job.source.columns.len(),
+        key.collect(),
+        &hot_names,
+        deferred::mark(job.id),
+    );
     let (tail, mut reached) = Tail::open(&job.server, &job.facts, source, job.pending.clone(), &start).await?;
     let copy = Arc::new(Copy::new(job.clone(), watermark, rows, reached.clone()).await?);
     let copied = watch::channel(is_copied).0;
     let mut beside = start_beside(&job, grip.link.id(), tail, &reached, &copy, copied.subscribe());
 
+    let verify = (!job.options.skip_verify).then(|| {
+        let task = tokio::spawn(verify::run(job.clone(), reached.clone(), copy.clone(), copied.subscribe()));
+        Aborted(task)
+    });
     if !is_copied {
         guarded(around, &job, &mut beside, copy.clone().run()).await?;
         job.board.set_copied();
         copied.send_replace(true);
     }
+    guarded(around, &job, &mut beside, deferred::build(&job, &deferred_indexes)).await?;
     grip.step(Event::Copied).await?;
     guarded(around, &job, &mut beside, caught_up(&job, &mut reached)).await?;
     grip.step(Event::CaughtUp).await?;
-    if !job.options.skip_verify {
-        guarded(around, &job, &mut beside, verify::run(job.clone(), reached.clone())).await?;
+    if let Some(verify) = verify {
+        guarded(around, &job, &mut beside, verify.ended()).await?;
     }
     guarded(around, &job, &mut beside, analyze(&job)).await?;
     grip.step(Event::Verified).await?;

@@ -153,7 +153,7 @@ fn relocate(statement: &str, source_schema: &str, shadow: &TableName) -> Option<
 }
 
 /// Offset of the closing backtick of a name that begins the text.
-fn end_of_quoted(text: &str) -> Option<usize> {
+pub fn end_of_quoted(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     if bytes.first() != Some(&b'`') {
         return None;

@@ -78,13 +78,17 @@ impl Statements {
 
     /// The key of the row that ends the chunk of `rows` rows after `after`; no row where fewer are left.
     pub fn boundary(&self, after: Option<&Literals>, rows: u64) -> String {
-        let range = Range { after: after.cloned(), through: None };
+        self.boundary_within(&Range { after: after.cloned(), through: None }, rows)
+    }
+
+    /// As [`Statements::boundary`], for a chunk that may not go beyond the range.
+    pub fn boundary_within(&self, range: &Range, rows: u64) -> String {
         format!(
             "SELECT {} FROM {} {} WHERE {} ORDER BY {} LIMIT {}, 1",
             self.key_expressions,
             self.source,
             self.force,
-            condition(&self.source_key, &range),
+            condition(&self.source_key, range),
             self.source_key.join(", "),
             rows.saturating_sub(1)
         )

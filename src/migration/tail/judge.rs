@@ -26,7 +26,7 @@ pub(super) fn query(source: &Source, text: &[u8], schema: &str) -> Result<bool, 
                 crate::sql::digest::digest(text)
             )));
         }
-        if source.is_shadow(target.schema.as_bytes(), target.table.as_bytes()) {
+        if !source.is_own(text) && source.is_shadow(target.schema.as_bytes(), target.table.as_bytes()) {
             return Err(Error::Changed(format!(
                 "somebody changed the shadow table of {} ({}); start the migration again",
                 source.table(),

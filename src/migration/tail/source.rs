@@ -15,14 +15,15 @@ pub struct Source {
     key: Vec<(usize, KeyKind)>,
     layout: Option<(Vec<u8>, Vec<u8>, RowLayout)>,
     named: Matcher,
+    mark: String,
 }
 
 impl Source {
     /// `columns` is the number of the table's columns, `key` where each key column stands and what it is.
-    /// `hot_names` are all names by which a statement can reach the table.
-    pub fn new(names: Names, ignore_case: bool, columns: usize, key: Vec<(usize, KeyKind)>, hot_names: &[String]) -> Self {
+    /// `hot_names` are all names by which a statement can reach the table; `mark` is in every DDL statement of the engine's own.
+    pub fn new(names: Names, ignore_case: bool, columns: usize, key: Vec<(usize, KeyKind)>, hot_names: &[String], mark: String) -> Self {
         let named = Matcher::new(&[hot_names]);
-        Self { names, ignore_case, columns, key, layout: None, named }
+        Self { names, ignore_case, columns, key, layout: None, named, mark }
     }
 
     /// The source's name.
@@ -41,6 +42,11 @@ impl Source {
     /// Whether this is the source.
     pub fn is(&self, schema: &[u8], table: &[u8]) -> bool {
         self.same(&self.names.source, schema, table)
+    }
+
+    /// Whether a statement is the engine's own, by the comment that it carries.
+    pub fn is_own(&self, text: &[u8]) -> bool {
+        memchr::memmem::find(text, self.mark.as_bytes()).is_some()
     }
 
     /// Whether this is the shadow.

@@ -1,4 +1,4 @@
-//! Compares source and shadow before the cut-over: chunk by chunk, without a lock.
+//! Compares source and shadow before the cut-over: chunk by chunk behind the copy, without a lock.
 //!
 //! Never: repairs. A key that differs although no event touched it ends the migration, with the key.
 //! How a difference is told from a change under way: the keys are watched, the tail is waited for, pending keys are applied,
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, watch};
 
 use super::Refusal;
+use super::copy::Copy;
 use super::error::Error;
 use super::job::Job;
 use super::keys::KeyRange;
@@ -23,6 +24,9 @@ mod expression;
 use expression::Side;
 
 const CHUNK_ROWS: u64 = 20_000;
+
+/// Chunks compared at once, when the copy is over.
+const WORKERS: usize = 2;
 
 /// How long the tail may take to come forward.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,12 +52,12 @@ struct Links {
     scratch: String,
 }
 
-/// Compares everything.
+/// Compares everything, each chunk once it is copied: what changes after that goes through apply, whenever it is compared.
 ///
 /// # Errors
 /// [`Error::Refused`] with the server's own 1062 where a new unique key turns a row away; [`Error::Damaged`] for a difference
 /// that nothing explains; the server's errors.
-pub async fn run(job: Job, reached: watch::Receiver<Reached>) -> Result<(), Error> {
+pub async fn run(job: Job, reached: watch::Receiver<Reached>, copy: Arc<Copy>, copied: watch::Receiver<bool>) -> Result<(), Error> {
     let converts = job.mapping.pairs.iter().any(|pair| !pair.source.has_type_of(&pair.shadow));
     let pairs = job.mapping.pairs.as_slice();
     // Where values are converted, the source's rows are compared as the scratch table has them, which is like the shadow.
@@ -66,13 +70,17 @@ pub async fn run(job: Job, reached: watch::Receiver<Reached>) -> Result<(), Erro
         reached,
         job: job.clone(),
     });
-    let cursor = Arc::new(Mutex::new((job.server.connect_engine().await?, Some(None::<Key>))));
+    let cursor = Arc::new(Mutex::new(Cursor { link: job.server.connect_engine().await?, next: Some(None) }));
     let mut workers = tokio::task::JoinSet::new();
-    for _ in 0..2 {
-        let (comparison, cursor) = (comparison.clone(), cursor.clone());
+    for number in 0..WORKERS {
+        let (comparison, cursor, copy, mut copied) = (comparison.clone(), cursor.clone(), copy.clone(), copied.clone());
         workers.spawn(async move {
+            if number > 0 {
+                // Beside the copy one is enough; afterwards the server has more to give.
+                drop(copied.wait_for(|copied| *copied).await);
+            }
             let mut links = comparison.connect().await?;
-            while let Some(range) = next(&comparison.job, &cursor).await? {
+            while let Some(range) = next(&comparison.job, &cursor, &copy, &mut copied).await? {
                 crate::failpoints::reach("verify.chunk").await?;
                 comparison.chunk(&mut links, &range).await?;
             }
@@ -85,15 +93,32 @@ pub async fn run(job: Job, reached: watch::Receiver<Reached>) -> Result<(), Erro
     Ok(())
 }
 
-/// The next chunk: everything after the last one's end; `None` when the last one had no end.
-async fn next(job: &Job, cursor: &Mutex<(Link, Option<Option<Key>>)>) -> Result<Option<KeyRange>, Error> {
-    let mut cursor = cursor.lock().await;
-    let Some(after) = cursor.1.take() else { return Ok(None) };
-    let literals = after.as_ref().map(|key| job.keys.literals(key));
-    let found = cursor.0.rows(&job.statements.boundary(literals.as_ref(), CHUNK_ROWS)).await?;
-    let through = found.first().map(|row| job.keys.parse(row)).transpose()?;
-    cursor.1 = through.clone().map(Some);
-    Ok(Some(KeyRange { after, through }))
+/// Where the next chunk begins: after a key, at the very beginning, or nowhere any more.
+struct Cursor {
+    link: Link,
+    next: Option<Option<Key>>,
+}
+
+/// The next chunk of what is copied; waits for the copy, and gives `None` when everything was given out.
+async fn next(job: &Job, cursor: &Mutex<Cursor>, copy: &Copy, copied: &mut watch::Receiver<bool>) -> Result<Option<KeyRange>, Error> {
+    loop {
+        // Read first: what was copied after this is looked at the next time.
+        let is_copied = *copied.borrow();
+        let (watermark, _) = copy.watermark();
+        if is_copied || !watermark.is_empty() {
+            let mut cursor = cursor.lock().await;
+            let Some(after) = cursor.next.clone() else { return Ok(None) };
+            let limit = if is_copied { None } else { Some(job.keys.parse_texts(&watermark)?) };
+            let within = job.keys.range(&KeyRange { after: after.clone(), through: limit });
+            let found = cursor.link.rows(&job.statements.boundary_within(&within, CHUNK_ROWS)).await?;
+            let through = found.first().map(|row| job.keys.parse(row)).transpose()?;
+            if through.is_some() || is_copied {
+                cursor.next = through.clone().map(Some);
+                return Ok(Some(KeyRange { after, through }));
+            }
+        }
+        drop(tokio::time::timeout(Duration::from_millis(50), copied.changed()).await);
+    }
 }
 
 impl Comparison {

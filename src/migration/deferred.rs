@@ -1,0 +1,140 @@
+//! Secondary indexes that are left off the shadow while it is filled, and built afterwards by the server's own sorted build,
+//! which is several times faster than inserting row by row.
+//!
+//! Only plain non-unique indexes, and only where there is no other kind beside them: the order of a table's indexes is part of
+//! its definition, and taking all of them off and adding all of them again in their order keeps it.
+
+use super::error::Error;
+use super::job::Job;
+use super::shadow::{Names, end_of_quoted};
+use crate::ids::{MigrationId, quote_identifier};
+use crate::upstream::{self, Link};
+
+/// How often a build is tried where too many changes arrive while it runs.
+const TRIES: usize = 3;
+
+/// The server's error for that: innodb_online_alter_log_max_size was reached.
+const LOG_TOO_BIG: u16 = 1799;
+
+/// One index as SHOW CREATE TABLE defines it: `KEY name (…) …`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Definition {
+    name: String,
+    text: String,
+}
+
+/// A comment by which the tail knows the engine's own DDL in the log.
+pub fn mark(id: MigrationId) -> String {
+    format!("/* tidegate {id} */")
+}
+
+/// Takes the indexes off an empty shadow; gives their definitions, one in each line, to be stored.
+///
+/// # Errors
+/// As the server says.
+pub async fn take_off(link: &mut Link, names: &Names, id: MigrationId) -> Result<String, upstream::Error> {
+    let rows = link.texts(&format!("SHOW CREATE TABLE {}", names.shadow.quoted())).await?;
+    let statement = rows.first().and_then(|row| row.get(1)).map_or("", String::as_str);
+    let definitions = deferrable(statement);
+    if definitions.is_empty() {
+        return Ok(String::new());
+    }
+    let drops: Vec<String> = definitions.iter().map(|definition| format!("DROP KEY {}", quote_identifier(&definition.name))).collect();
+    link.run(&format!("ALTER TABLE {} {} {}", mark(id), names.shadow.quoted(), drops.join(", "))).await?;
+    Ok(definitions.into_iter().map(|definition| definition.text).collect::<Vec<_>>().join("\n"))
+}
+
+/// Builds those of the stored definitions that the shadow lacks.
+///
+/// # Errors
+/// As the server says; [`Error::Stuck`] where the application writes faster than an index can be built.
+pub async fn build(job: &Job, definitions: &str) -> Result<(), Error> {
+    if definitions.is_empty() {
+        return Ok(());
+    }
+    let mut link = job.server.connect_engine().await?;
+    for _ in 0..TRIES {
+        let there = super::describe::table(&mut link, &job.names.shadow).await?;
+        let missing: Vec<String> = definitions
+            .lines()
+            .filter_map(parse)
+            .filter(|definition| !there.indexes.iter().any(|index| index.name == definition.name))
+            .map(|definition| format!("ADD {}", definition.text))
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        job.board.set_note(format!("building {} indexes", missing.len()));
+        crate::failpoints::reach("copy.indexes").await?;
+        match link.run(&format!("ALTER TABLE {} {} {}", mark(job.id), job.names.shadow.quoted(), missing.join(", "))).await {
+            Ok(()) => {
+                job.board.set_note("");
+                return Ok(());
+            }
+            Err(error) if error.code() == Some(LOG_TOO_BIG) || error.is_lock_conflict() => {
+                tracing::info!(migration = %job.id, table = %job.names.source, %error, "the indexes could not be built; trying again");
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Error::Stuck(
+        format!("the application changes {} faster than its indexes can be built", job.names.source),
+        "SET GLOBAL innodb_online_alter_log_max_size to a larger value, then RESUME".into(),
+    ))
+}
+
+/// The plain indexes of a CREATE TABLE statement, in order; none where an index of another kind stands among them, or where
+/// an AUTO_INCREMENT column has no other index.
+fn deferrable(statement: &str) -> Vec<Definition> {
+    let mut definitions = Vec::new();
+    let mut leading = Vec::new();
+    for line in statement.lines().map(|line| line.trim().trim_end_matches(',')) {
+        let kind = line.split(' ').next().unwrap_or_default();
+        match kind {
+            "FULLTEXT" | "SPATIAL" | "VECTOR" => return Vec::new(),
+            "KEY" => match parse(line) {
+                Some(definition) => definitions.push(definition),
+                None => return Vec::new(),
+            },
+            "PRIMARY" | "UNIQUE" => leading.extend(line.split_once("(`").and_then(|(_, rest)| rest.split('`').next())),
+            _ => {}
+        }
+    }
+    let counter = statement
+        .lines()
+        .map(str::trim)
+        .find(|line| line.starts_with('`') && line.contains(" AUTO_INCREMENT"))
+        .and_then(|line| end_of_quoted(line).and_then(|end| line.get(1..end)));
+    match counter {
+        Some(counter) if !leading.contains(&counter) => Vec::new(),
+        _ => definitions,
+    }
+}
+
+fn parse(line: &str) -> Option<Definition> {
+    let rest = line.strip_prefix("KEY ")?;
+    let name = rest.get(1..end_of_quoted(rest)?)?.replace("``", "`");
+    Some(Definition { name, text: line.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATEMENT: &str = "CREATE TABLE `t` (\n  `id` bigint NOT NULL AUTO_INCREMENT,\n  `a` int DEFAULT NULL,\n  PRIMARY KEY (`id`),\n  UNIQUE KEY `u` (`a`),\n  \
+                             KEY `x,``y` (`a`,`id`) USING BTREE COMMENT 'KEY `no` (',\n  KEY `z` ((lower(`a`)))\n) ENGINE=InnoDB";
+
+    #[test]
+    fn plain_indexes_are_taken_in_order() {
+        let found = deferrable(STATEMENT);
+        assert_eq!(found.iter().map(|definition| definition.name.as_str()).collect::<Vec<_>>(), ["x,`y", "z"]);
+        assert_eq!(found[0].text, "KEY `x,``y` (`a`,`id`) USING BTREE COMMENT 'KEY `no` ('");
+        assert_eq!(parse(&found[1].text).as_ref(), Some(&found[1]));
+    }
+
+    #[test]
+    fn nothing_is_taken_where_the_order_could_change() {
+        assert_eq!(deferrable(&STATEMENT.replace("  KEY `z`", "  FULLTEXT KEY `f` (`a`),\n  KEY `z`")), []);
+        assert_eq!(deferrable(&STATEMENT.replace("PRIMARY KEY (`id`)", "PRIMARY KEY (`a`)")), [], "the counter needs its index");
+    }
+}
