@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use mysql_async::prelude::Queryable;
 
 use crate::support::lab::{Lab, SCHEMA, TABLE};
-use crate::support::load::{Options, table};
+use crate::support::load::{Load, Options, table};
 use crate::support::metrics::{self, Histogram};
 use crate::support::{Kind, compare};
 
@@ -16,6 +16,7 @@ on_both_servers!(
     idle_table_becomes_what_the_server_makes_of_it,
     open_reader_delays_the_cut_over_and_no_client_waits_for_it,
     reader_on_the_shadow_loses_nothing,
+    writers_round_the_proxy_lose_nothing,
     transaction_that_has_only_read_may_still_write,
 );
 
@@ -180,6 +181,25 @@ async fn open_reader_delays_the_cut_over_and_no_client_waits_for_it(kind: Kind) 
     ensure!(status.longest_stall() <= HELD_AT_MOST, "a statement was held for {:?}", status.longest_stall());
     let held = Histogram::read(&metrics::fetch(lab.proxy.http_port, "/metrics").await?, "tidegate_held_statement_seconds", &[]);
     ensure!(held.above(2.0) == 0.0, "{} statements were held for more than 2 s: {held:?}", held.above(2.0));
+    lab.assert_nothing_left().await
+}
+
+/// I-0, I-C1: what writes round the proxy is held by no gate; the locks on the server are all that keeps its rows.
+async fn writers_round_the_proxy_lose_nothing(kind: Kind) -> Result<()> {
+    let lab = Lab::start(kind).await?;
+    // Without transactions of several statements: one that has read and then writes while LOCK TABLES waits gets 1213 by right.
+    let options = Options { transactions: 0, ..Options::default() };
+    let journals = table::prepare(&mut lab.server.connect().await?, SCHEMA, 5000, options.clients).await?;
+    let load = Load::start(lab.server.port, SCHEMA, journals, &options).await?;
+    let mut admin = lab.admin().await?;
+    for round in 0..6 {
+        let id = admin.migrate(TABLE, &format!("ADD COLUMN round_{round} INT"), "WITH strategy = 'copy'").await?;
+        admin.wait_done(id, Duration::from_secs(120)).await?;
+    }
+    load.more_statements(500).await?;
+    let outcome = load.stop().await?;
+    lab.assert_nothing_lost(&outcome).await?;
+    ensure!(outcome.seen.errors.is_empty(), "{:?}", outcome.seen.errors);
     lab.assert_nothing_left().await
 }
 
