@@ -86,17 +86,25 @@ impl Copy {
     async fn work(&self) -> Result<(), Error> {
         let mut link = self.job.server.connect_engine().await?;
         let mut wishes = self.job.board.wishes();
-        loop {
+        let mut next = self.next().await?;
+        while let Some(chunk) = next {
             // Pausing stops the copy only; applying goes on, so that nothing piles up.
-            let _ = wishes.wait_for(|wishes| !wishes.is_paused).await;
-            let Some(chunk) = self.next().await? else { return Ok(()) };
+            drop(wishes.wait_for(|wishes| !wishes.is_paused).await);
             crate::failpoints::reach("copy.chunk").await?;
-            let began = Instant::now();
-            let rows = self.copy(&mut link, &chunk).await?;
-            self.adapt(chunk.rows, began.elapsed()).await;
-            let (_, copied) = self.done.lock().unwrap_or_else(PoisonError::into_inner).finish(chunk.number, rows);
-            self.job.board.set_rows_copied(copied);
+            let copied = async {
+                let began = Instant::now();
+                let rows = self.copy(&mut link, &chunk).await?;
+                Ok::<_, Error>((rows, began.elapsed()))
+            };
+            // The end of the next chunk is looked for while this one is copied.
+            let (copied, following) = tokio::join!(copied, self.next());
+            let (rows, took) = copied?;
+            self.adapt(chunk.rows, took).await;
+            let (_, total) = self.done.lock().unwrap_or_else(PoisonError::into_inner).finish(chunk.number, rows);
+            self.job.board.set_rows_copied(total);
+            next = following?;
         }
+        Ok(())
     }
 
     async fn next(&self) -> Result<Option<Chunk>, Error> {
@@ -122,9 +130,6 @@ impl Copy {
     /// Brings the next chunks nearer to the time that a chunk should take.
     async fn adapt(&self, rows: u64, took: Duration) {
         let mut cursor = self.cursor.lock().await;
-        if rows != cursor.rows {
-            return;
-        }
         let target = Duration::from_millis(self.job.config.copy.chunk_target_ms.max(1)).as_secs_f64();
         let factor = (target / took.as_secs_f64().max(1e-4)).clamp(0.5, 2.0);
         #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
