@@ -91,7 +91,9 @@ async fn a_snapshot_older_than_the_swap_is_fenced(kind: Kind) -> Result<()> {
     let mut prepared = lab.proxy.connect().await?;
     let statement = prepared.prep("SELECT COUNT(*) FROM shop.orders WHERE id > ?").await?;
     let mut admin = lab.admin().await?;
-    let id = admin.migrate(TABLE, ALTER, "WITH strategy = 'copy', postpone = true").await?;
+    // No secondary index is left: one that is built after the snapshot makes the server itself answer 1412 on either connection.
+    let alter = "ADD COLUMN note VARCHAR(64), DROP INDEX client_seq";
+    let id = admin.migrate(TABLE, alter, "WITH strategy = 'copy', postpone = true").await?;
     while admin.status(id).await?.number("rows_copied") == 0.0 {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
