@@ -100,14 +100,21 @@ pub struct Progress {
     pub rows_copied: u64,
 }
 
+/// Whether the store was ever created on this server.
+///
+/// # Errors
+/// As the server says.
+pub async fn exists(link: &mut Link) -> Result<bool, Error> {
+    let tables = "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'tidegate' AND TABLE_NAME = 'migrations'";
+    Ok(link.cell(tables).await?.as_deref() == Some("1"))
+}
+
 /// Creates schema and table where they are missing.
 ///
 /// # Errors
 /// As the server says.
 pub async fn create(link: &mut Link) -> Result<(), Error> {
-    let there =
-        link.cell("SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'tidegate' AND TABLE_NAME = 'migrations'").await?;
-    if there.as_deref() == Some("1") {
+    if exists(link).await? {
         return Ok(());
     }
     link.run(SCHEMA).await?;

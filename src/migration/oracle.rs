@@ -22,16 +22,12 @@ pub async fn refusal_of_keys(job: &Job, keys: &[Key], error: upstream::Error) ->
     if !is_about_rows(&error) {
         return error.into();
     }
-    let each = job.keys.all_literals(keys);
-    let rows = each.iter().map(|key| job.statements.row_of_source(&own_columns(job), key)).collect::<Vec<_>>().join(" UNION ALL ");
-    explain(job, &rows, error).await
+    explain(job, &rows_of(job, keys), error).await
 }
 
 /// The server's own refusal of an ALTER on a table with just these rows; `None` where it takes them or cannot be asked.
 pub async fn refusal_if_any(job: &Job, keys: &[Key], error: &upstream::Error) -> Option<Refusal> {
-    let each = job.keys.all_literals(keys);
-    let rows = each.iter().map(|key| job.statements.row_of_source(&own_columns(job), key)).collect::<Vec<_>>().join(" UNION ALL ");
-    ask(job, &rows).await.ok().flatten().filter(|refusal| Some(refusal.code) == error.code())
+    ask(job, &rows_of(job, keys)).await.ok().flatten().filter(|refusal| Some(refusal.code) == error.code())
 }
 
 /// Data exceptions, constraint violations, and the numbers that carry no such state.
@@ -44,6 +40,12 @@ fn is_about_rows(error: &upstream::Error) -> bool {
         }
         _ => false,
     }
+}
+
+/// The source's rows with these keys, in one statement and so in one snapshot.
+fn rows_of(job: &Job, keys: &[Key]) -> String {
+    let each = job.keys.all_literals(keys);
+    each.iter().map(|key| job.statements.row_of_source(&own_columns(job), key)).collect::<Vec<_>>().join(" UNION ALL ")
 }
 
 fn own_columns(job: &Job) -> String {

@@ -199,8 +199,7 @@ impl Service {
 
     async fn look(&self) -> Result<(), upstream::Error> {
         let mut link = self.inner.around.server.connect_engine().await?;
-        let there = "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = 'tidegate' AND TABLE_NAME = 'migrations'";
-        if link.cell(there).await?.as_deref() != Some("1") {
+        if !checkpoint::exists(&mut link).await? {
             return Ok(());
         }
         for stored in checkpoint::read(&mut link, "1 = 1").await? {

@@ -9,7 +9,6 @@ use super::super::apply;
 use super::super::error::Error;
 use super::{Attempt, Crew, Outcome};
 use crate::gate::Held;
-use crate::upstream;
 
 /// Both tables are locked by the crew's lock connection.
 struct Locked<'h> {
@@ -33,8 +32,7 @@ pub(super) async fn swap(attempt: &mut Attempt<'_>, held: &Held, crew: Crew) -> 
 async fn lock<'h>(attempt: &mut Attempt<'_>, held: &'h Held, mut crew: Crew) -> Result<Locked<'h>, Error> {
     held.set_step("lock");
     let names = &attempt.job.names;
-    // A writer or reader that bypasses the proxy may be inside: it gets no longer than the drain did.
-    let limit = attempt.left().min(attempt.job.drain_budget().max(Duration::from_millis(100)));
+    let limit = attempt.lock_limit();
     let sql = format!("LOCK TABLES {} WRITE, {} WRITE", names.source.quoted(), names.shadow.quoted());
     crew.lock.run_within(&sql, limit, &mut crew.watchdog, "LOCK TABLES: somebody who bypasses the proxy has the table open").await?;
     attempt.steps.mark("lock");
@@ -66,10 +64,8 @@ async fn rename(attempt: &mut Attempt<'_>, caught_up: CaughtUp<'_>) -> Outcome {
     attempt.steps.mark("rename");
     let injected = crate::failpoints::reach("cutover.renamed").await;
     let outcome = match (result, injected) {
-        (Ok(()), Ok(())) => Outcome::Committed,
         (Ok(()), Err(error)) => Outcome::Unknown(error.to_string()),
-        (Err(error @ upstream::Error::Server { .. }), _) if !error.is_lost() => Outcome::NotCommitted("not_committed", error.to_string()),
-        (Err(error), _) => Outcome::Unknown(error.to_string()),
+        (result, _) => Outcome::of_rename(result),
     };
     // Unlocked in any case: what was renamed stays renamed, what was not is the source as it was.
     let unlock = tokio::time::timeout(Duration::from_secs(1), crew.lock.run("UNLOCK TABLES")).await;

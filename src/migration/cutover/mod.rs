@@ -36,6 +36,17 @@ pub enum Outcome {
     Unknown(String),
 }
 
+impl Outcome {
+    /// What the RENAME's own answer says.
+    fn of_rename(result: Result<(), upstream::Error>) -> Self {
+        match result {
+            Ok(()) => Self::Committed,
+            Err(error @ upstream::Error::Server { .. }) if !error.is_lost() => Self::NotCommitted("not_committed", error.to_string()),
+            Err(error) => Self::Unknown(error.to_string()),
+        }
+    }
+}
+
 /// The connections of one attempt, opened before anybody is held.
 struct Crew {
     /// Holds LOCK TABLES.
@@ -89,6 +100,11 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// How long LOCK TABLES may wait: a writer or reader that bypasses the proxy gets no longer than the drain did.
+    fn lock_limit(&self) -> Duration {
+        self.left().min(self.job.drain_budget().max(Duration::from_millis(100)))
     }
 
     /// Waits until the tail has noted everything before a position.

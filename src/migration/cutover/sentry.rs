@@ -50,7 +50,7 @@ pub(super) async fn swap(attempt: &mut Attempt<'_>, held: &Held, crew: Crew, ren
 async fn lock_and_catch_up<'h>(attempt: &mut Attempt<'_>, held: &'h Held, mut crew: Crew) -> Result<CaughtUp<'h>, Error> {
     held.set_step("lock");
     let names = &attempt.job.names;
-    let limit = attempt.left().min(attempt.job.drain_budget().max(Duration::from_millis(100)));
+    let limit = attempt.lock_limit();
     let sql = format!("LOCK TABLES {} READ, {} WRITE", names.source.quoted(), names.retired.quoted());
     crew.lock.run_within(&sql, limit, &mut crew.watchdog, "LOCK TABLES: somebody who bypasses the proxy is writing to the table").await?;
     attempt.steps.mark("lock");
@@ -153,9 +153,7 @@ async fn ended(task: &mut JoinHandle<Result<(), upstream::Error>>) -> Option<Out
 
 fn judge(result: Result<Result<(), upstream::Error>, tokio::task::JoinError>) -> Outcome {
     match result {
-        Ok(Ok(())) => Outcome::Committed,
-        Ok(Err(error @ upstream::Error::Server { .. })) if !error.is_lost() => Outcome::NotCommitted("not_committed", error.to_string()),
-        Ok(Err(error)) => Outcome::Unknown(error.to_string()),
+        Ok(result) => Outcome::of_rename(result),
         Err(error) => Outcome::Unknown(error.to_string()),
     }
 }
