@@ -16,7 +16,7 @@ check:
 	$(CARGO) clippy --all-targets --quiet -- -D warnings
 	$(CARGO) test --quiet --lib --bins
 	$(CARGO) test --quiet --test tidy
-	$(CARGO) test --quiet --test it support::
+	$(CARGO) test --quiet --test it -- support:: history::check
 
 test: servers
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \

@@ -27,6 +27,7 @@ mod engine;
 mod faults;
 mod gate;
 mod harness;
+mod history;
 mod migrations;
 mod refusals;
 mod sessions;
