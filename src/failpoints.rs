@@ -1,8 +1,9 @@
 //! Named places where a test can make the process die, stop or fail; they cost one atomic load when none is set.
 //!
 //! `TIDEGATE_FAILPOINTS="cutover.locked=abort;copy.chunk=error*2;tail.event=sleep(50)"` sets them at the start of the process.
-//! Actions: `abort` (the process dies as by kill -9), `error` (the step fails), `sleep(ms)`; `*n` makes an action
-//! happen the first n times only, `%n` in n percent of the times.
+//! Actions: `abort` (the process dies as by kill -9), `error` (the step fails), `sleep(ms)`, `stop(file)` (creates the file and
+//! goes on when it is gone); `*n` makes an action happen the first n times only, `%n` in n percent of the times. `TIDEGATE_FAILPOINTS_FILE` names a file with
+//! such a text that is read again whenever a point is reached: a test changes its mind without a new process.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -15,6 +16,7 @@ enum Action {
     Abort,
     Error,
     Sleep(Duration),
+    Stop(std::path::PathBuf),
 }
 
 #[derive(Debug)]
@@ -24,12 +26,32 @@ struct Armed {
     percent: u64,
 }
 
-fn armed() -> Option<&'static Mutex<HashMap<String, Armed>>> {
-    static POINTS: OnceLock<Option<Mutex<HashMap<String, Armed>>>> = OnceLock::new();
+/// The points that are set, and the file that sets them anew.
+#[derive(Debug)]
+struct Points {
+    armed: HashMap<String, Armed>,
+    file: Option<String>,
+    /// What the file said last.
+    text: String,
+}
+
+impl Points {
+    fn read_again(&mut self) {
+        let Some(text) = self.file.as_ref().and_then(|file| std::fs::read_to_string(file).ok()) else { return };
+        if text != self.text {
+            self.armed = parse(&text);
+            self.text = text;
+        }
+    }
+}
+
+fn armed() -> Option<&'static Mutex<Points>> {
+    static POINTS: OnceLock<Option<Mutex<Points>>> = OnceLock::new();
     POINTS
         .get_or_init(|| {
-            let text = std::env::var("TIDEGATE_FAILPOINTS").ok()?;
-            Some(Mutex::new(parse(&text)))
+            let (text, file) = (std::env::var("TIDEGATE_FAILPOINTS").ok(), std::env::var("TIDEGATE_FAILPOINTS_FILE").ok());
+            let armed = parse(text.as_deref().unwrap_or_default());
+            (text.is_some() || file.is_some()).then(|| Mutex::new(Points { armed, file, text: String::new() }))
         })
         .as_ref()
 }
@@ -49,9 +71,10 @@ fn parse(text: &str) -> HashMap<String, Armed> {
         let action = match action.trim() {
             "abort" => Action::Abort,
             "error" => Action::Error,
-            other => match other.strip_prefix("sleep(").and_then(|rest| rest.strip_suffix(')')) {
-                Some(ms) => Action::Sleep(Duration::from_millis(ms.parse().unwrap_or(0))),
-                None => continue,
+            other => match other.strip_suffix(')').and_then(|other| other.split_once('(')) {
+                Some(("sleep", ms)) => Action::Sleep(Duration::from_millis(ms.parse().unwrap_or(0))),
+                Some(("stop", file)) => Action::Stop(file.into()),
+                _ => continue,
             },
         };
         points.insert(name.trim().to_owned(), Armed { action, left, percent });
@@ -78,7 +101,8 @@ pub async fn reach(name: &'static str) -> Result<(), Injected> {
     let Some(points) = armed() else { return Ok(()) };
     let action = {
         let mut points = points.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match points.get_mut(name) {
+        points.read_again();
+        match points.armed.get_mut(name) {
             Some(point) if point.left > 0 && (point.percent >= 100 || dice() < point.percent) => {
                 point.left -= 1;
                 point.action.clone()
@@ -96,6 +120,13 @@ pub async fn reach(name: &'static str) -> Result<(), Injected> {
             tokio::time::sleep(time).await;
             Ok(())
         }
+        Action::Stop(file) => {
+            let _ = std::fs::write(&file, name);
+            while file.exists() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            Ok(())
+        }
     }
 }
 
@@ -105,8 +136,9 @@ mod tests {
 
     #[test]
     fn the_setting_is_read() {
-        let points = parse("a=abort; b=error*2;c=sleep(7)%30; nonsense; d=other");
-        assert_eq!(points.len(), 3);
+        let points = parse("a=abort; b=error*2;c=sleep(7)%30; nonsense; d=other; e=stop(/tmp/x)*1");
+        assert_eq!(points.len(), 4);
+        assert_eq!((points["e"].action.clone(), points["e"].left), (Action::Stop("/tmp/x".into()), 1));
         assert_eq!(points["a"].action, Action::Abort);
         assert_eq!((points["b"].action.clone(), points["b"].left), (Action::Error, 2));
         assert_eq!(points["c"].action, Action::Sleep(Duration::from_millis(7)));

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::answer::Failure;
 use super::tokens::{Kind, Token, tokens};
 use super::{client, hint};
+use crate::config::Protocol;
 use crate::ids::MigrationId;
 use crate::migration::{Command, Options, Strategy};
 
@@ -265,6 +266,7 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     ("drain_budget_ms", "a number from 1 to 60000"),
     ("copy_workers", "a number from 1 to 64"),
     ("revert_window_s", "a number from 0 to 2592000"),
+    ("cutover", "'auto', 'locked_rename', 'sentry' or 'sentry_locked_shadow'"),
 ];
 
 fn set(options: &mut Options, name: &str, value: &Token) -> Result<(), Failure> {
@@ -282,6 +284,7 @@ fn set(options: &mut Options, name: &str, value: &Token) -> Result<(), Failure> 
         "postpone" => options.postpone = boolean(value).ok_or_else(wrong)?,
         "verify" => options.skip_verify = !boolean(value).ok_or_else(wrong)?,
         "strategy" => options.strategy = strategy(value).ok_or_else(wrong)?,
+        "cutover" => options.cutover = Some(protocol(value).ok_or_else(wrong)?),
         "max_hold_ms" => options.max_hold = Some(Duration::from_millis(range(1, 60_000)?)),
         "drain_budget_ms" => options.drain_budget = Some(Duration::from_millis(range(1, 60_000)?)),
         "copy_workers" => options.copy_workers = usize::try_from(range(1, 64)?).ok(),
@@ -307,6 +310,11 @@ fn strategy(token: &Token) -> Option<Strategy> {
         "copy" => Some(Strategy::Copy),
         _ => None,
     }
+}
+
+fn protocol(token: &Token) -> Option<Protocol> {
+    let (Kind::Word(word) | Kind::Text(word)) = &token.kind else { return None };
+    Protocol::from_name(word)
 }
 
 #[cfg(test)]

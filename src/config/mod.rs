@@ -97,6 +97,43 @@ pub struct Cutover {
     pub drain_budget_ms: u64,
     /// A statement held longer than this many milliseconds gets a log line of its own.
     pub log_held_over_ms: u64,
+    /// How the tables are swapped.
+    pub protocol: Protocol,
+}
+
+/// The ways of swapping the tables; docs/cutover.md tells them apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// The safest that the server and the names allow.
+    #[default]
+    Auto,
+    /// RENAME under LOCK TABLES in one session.
+    LockedRename,
+    /// A second session's RENAME, kept waiting by a sentry table.
+    Sentry,
+    /// The same, with a third session that keeps the shadow locked until the RENAME has passed the sentry.
+    SentryLockedShadow,
+}
+
+impl Protocol {
+    /// All of them, in the order in which messages list them.
+    pub const ALL: [Self; 4] = [Self::Auto, Self::LockedRename, Self::Sentry, Self::SentryLockedShadow];
+
+    /// The name in settings and commands.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::LockedRename => "locked_rename",
+            Self::Sentry => "sentry",
+            Self::SentryLockedShadow => "sentry_locked_shadow",
+        }
+    }
+
+    /// The protocol of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|protocol| protocol.name().eq_ignore_ascii_case(name))
+    }
 }
 
 /// `[copy]`
@@ -152,7 +189,7 @@ impl Default for Http {
 
 impl Default for Cutover {
     fn default() -> Self {
-        Self { max_hold_ms: 1000, drain_budget_ms: 250, log_held_over_ms: 100 }
+        Self { max_hold_ms: 1000, drain_budget_ms: 250, log_held_over_ms: 100, protocol: Protocol::Auto }
     }
 }
 

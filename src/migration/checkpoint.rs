@@ -3,6 +3,7 @@
 //! Owns: the table `tidegate.migrations`. Invariant: I-E6 (the stored position is never ahead of what is applied: the
 //! caller hands in [`super::apply::pending::Pending::safe_position`]).
 
+use crate::config::Protocol;
 use crate::ids::{MigrationId, TableName};
 use crate::upstream::{Error, Link, Position, literal};
 
@@ -318,6 +319,9 @@ fn write_options(options: &Options) -> String {
     add("drain_budget_ms", options.drain_budget.map(|time| time.as_millis()));
     add("copy_workers", options.copy_workers.map(|workers| workers as u128));
     add("revert_window_s", options.revert_window.map(|time| u128::from(time.as_secs())));
+    if let Some(protocol) = options.cutover {
+        text.push_str(&format!(" cutover={}", protocol.name()));
+    }
     text
 }
 
@@ -339,6 +343,7 @@ fn read_options(text: &str) -> Options {
             "max_hold_ms" => options.max_hold = number.map(Duration::from_millis),
             "drain_budget_ms" => options.drain_budget = number.map(Duration::from_millis),
             "copy_workers" => options.copy_workers = number.and_then(|number| usize::try_from(number).ok()),
+            "cutover" => options.cutover = Protocol::from_name(value),
             "revert_window_s" => options.revert_window = number.map(Duration::from_secs),
             _ => {}
         }
@@ -361,6 +366,7 @@ mod tests {
             drain_budget: None,
             copy_workers: Some(3),
             revert_window: Some(Duration::from_secs(60)),
+            cutover: Some(Protocol::SentryLockedShadow),
         };
         assert_eq!(read_options(&write_options(&options)), options);
         assert_eq!(read_options(&write_options(&Options::default())), Options::default());

@@ -10,7 +10,7 @@ use super::keys::{KeyRange, Keys};
 use super::progress::Board;
 use super::shadow::Names;
 use super::statements::Statements;
-use crate::config::Config;
+use crate::config::{Config, Protocol};
 use crate::gate::Gates;
 use crate::ids::MigrationId;
 use crate::schema::key::Key;
@@ -69,6 +69,11 @@ impl Job {
     /// Longest time that the gate may drain.
     pub fn drain_budget(&self) -> Duration {
         self.options.drain_budget.unwrap_or_else(|| self.config.cutover.drain_budget()).min(self.max_hold())
+    }
+
+    /// How the tables shall be swapped.
+    pub fn protocol(&self) -> Protocol {
+        self.options.cutover.unwrap_or(self.config.cutover.protocol)
     }
 
     /// Chunks copied at once.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::Protocol;
 use crate::ids::{MigrationId, TableName};
 
 mod apply;
@@ -60,6 +61,8 @@ pub struct Options {
     pub copy_workers: Option<usize>,
     /// How long the retired table is kept.
     pub revert_window: Option<Duration>,
+    /// How the tables are swapped.
+    pub cutover: Option<Protocol>,
 }
 
 /// `strategy = …`

@@ -1,8 +1,10 @@
 //! What is checked before anything is created: each refusal in one sentence with the remedy.
 
 use super::Refusal;
+use super::cutover::protocol;
 use super::error::Error;
 use super::shadow::Names;
+use crate::config::Protocol;
 use crate::ids::TableName;
 use crate::schema::table::Table;
 use crate::sql::alter::{self, Clause};
@@ -59,19 +61,14 @@ pub fn check_specification(specification: &str) -> Result<Vec<Clause>, Error> {
 ///
 /// # Errors
 /// A [`Refusal`], or the server.
-pub async fn check(link: &mut Link, facts: &Facts, table: &TableName, specification: &str) -> Result<Checked, Error> {
+pub async fn check(link: &mut Link, facts: &Facts, table: &TableName, specification: &str, wish: Protocol) -> Result<Checked, Error> {
     let clauses = check_specification(specification)?;
     check_server(link, facts).await?;
     let table = check_table(link, table).await?;
     check_neighbours(link, &table).await?;
     let names = Names::of(&table);
-    if !facts.renames_under_lock() && !names.sort_after_source() {
-        return not_yet(format!(
-            "on {} the schema name {} sorts after Tidegate's own schemas, and a swap there could lose a write; use a schema whose name begins with an ASCII letter",
-            facts.name(),
-            table.schema
-        ));
-    }
+    let way = protocol::choose(wish, facts, &names)?;
+    protocol::check(way, facts, link).await?;
     Ok(Checked { table, clauses, names })
 }
 

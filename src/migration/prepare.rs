@@ -44,7 +44,8 @@ pub struct Prepared {
 /// Refusals of the server, with its own number; the server.
 pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Error> {
     let table = grip.stored.table.clone();
-    let checked = preflight::check(&mut grip.link, &grip.facts, &table, &grip.stored.specification).await?;
+    let protocol = grip.stored.options.cutover.unwrap_or(around.config.cutover.protocol);
+    let checked = preflight::check(&mut grip.link, &grip.facts, &table, &grip.stored.specification, protocol).await?;
     let names = checked.names.clone();
     let source = describe::table(&mut grip.link, &names.source).await?;
     preflight::check_columns(&names.source, &source)?;

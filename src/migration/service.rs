@@ -91,7 +91,8 @@ impl Service {
         preflight::check_specification(&request.specification)?;
         let mut link = self.inner.around.server.connect_engine().await?;
         let facts = Facts::read(&mut link).await?;
-        let checked = preflight::check(&mut link, &facts, &request.table, &request.specification).await?;
+        let protocol = request.options.cutover.unwrap_or(self.inner.around.config.cutover.protocol);
+        let checked = preflight::check(&mut link, &facts, &request.table, &request.specification, protocol).await?;
         checkpoint::create(&mut link).await?;
         let lock = format!("SELECT GET_LOCK({}, 10)", upstream::literal("tidegate start"));
         if link.cell(&lock).await?.as_deref() != Some("1") {

@@ -196,9 +196,9 @@ fn significant_tokens(text: &str) -> Option<Vec<(usize, String)>> {
 /// Creates the sentry in the retired table's place.
 ///
 /// # Errors
-/// As the server says.
+/// As the server says; 1050 where something else stands there, which must not be taken for a sentry and dropped.
 pub async fn create_sentry(link: &mut Link, names: &Names) -> Result<(), Error> {
-    Ok(link.run(&format!("CREATE TABLE IF NOT EXISTS {} ({SENTRY_COLUMN} INT PRIMARY KEY)", names.retired.quoted())).await?)
+    Ok(link.run(&format!("CREATE TABLE {} ({SENTRY_COLUMN} INT PRIMARY KEY)", names.retired.quoted())).await?)
 }
 
 /// Drops what stands in the retired table's place if it is a sentry, and only then.

@@ -73,6 +73,9 @@ impl From<mysql_async::Error> for Error {
     }
 }
 
+/// How long a KILL QUERY, and the statement that it ends, may take to be answered.
+const KILL_PATIENCE: Duration = Duration::from_secs(2);
+
 /// How the engine reaches the server; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -113,7 +116,7 @@ impl Server {
             Ok(conn) => conn?,
             Err(_) => return Err(Error::Lost(format!("{} did not answer within {:?}", self.address, self.connect_timeout))),
         };
-        Ok(Link { conn })
+        Ok(Link { conn, is_amid: false })
     }
 
     /// Opens a connection for the engine's own work: READ COMMITTED (F7), no foreign key checks (I-E3), zero kept in
@@ -138,6 +141,8 @@ impl Server {
 #[derive(Debug)]
 pub struct Link {
     conn: Conn,
+    /// A statement is out, or its future was dropped: the next answer would be that one's.
+    is_amid: bool,
 }
 
 /// What a statement that gives no rows did.
@@ -173,9 +178,19 @@ impl Link {
     /// As the server or the network says.
     ///
     /// # Cancel safety
-    /// Not safe: a dropped future leaves the statement running on the server; see [`Link::run_within`].
+    /// A dropped future leaves the statement running on the server, see [`Link::run_within`]; the connection takes no other then.
     pub async fn run(&mut self, sql: &str) -> Result<(), Error> {
-        Ok(self.conn.query_drop(sql).await?)
+        self.begin()?;
+        let result = self.conn.query_drop(sql).await;
+        self.is_amid = false;
+        Ok(result?)
+    }
+
+    fn begin(&mut self) -> Result<(), Error> {
+        if std::mem::replace(&mut self.is_amid, true) {
+            return Err(Error::Lost(format!("an earlier statement of connection {} was given up", self.conn.id())));
+        }
+        Ok(())
     }
 
     /// Runs a statement that changes rows.
@@ -183,7 +198,7 @@ impl Link {
     /// # Errors
     /// As the server or the network says.
     pub async fn change(&mut self, sql: &str) -> Result<Done, Error> {
-        self.conn.query_drop(sql).await?;
+        self.run(sql).await?;
         Ok(Done {
             affected: self.conn.affected_rows(),
             insert_id: self.conn.last_insert_id().unwrap_or(0),
@@ -197,8 +212,10 @@ impl Link {
     /// # Errors
     /// As the server or the network says.
     pub async fn rows(&mut self, sql: &str) -> Result<Vec<Vec<Option<Vec<u8>>>>, Error> {
-        let rows: Vec<Row> = self.conn.query(sql).await?;
-        Ok(rows
+        self.begin()?;
+        let rows: Result<Vec<Row>, _> = self.conn.query(sql).await;
+        self.is_amid = false;
+        Ok(rows?
             .into_iter()
             .map(|row| {
                 Row::unwrap(row)
@@ -246,15 +263,17 @@ impl Link {
     /// [`Error::TooLong`] where it was ended; a statement that made it just before the KILL counts as done.
     pub async fn run_within(&mut self, sql: &str, limit: Duration, watchdog: &mut Link, what: &'static str) -> Result<(), Error> {
         let id = self.id();
-        let mut statement = std::pin::pin!(self.conn.query_drop(sql));
+        let mut statement = std::pin::pin!(self.run(sql));
         if let Ok(result) = tokio::time::timeout(limit, &mut statement).await {
-            return Ok(result?);
+            return result;
         }
-        watchdog.kill_query(id).await?;
-        match tokio::time::timeout(Duration::from_secs(5), statement).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(mysql_async::Error::Server(server))) if matches!(server.code, 1317 | 1205 | 3024) => Err(Error::TooLong(limit, what)),
-            Ok(Err(error)) => Err(error.into()),
+        match tokio::time::timeout(KILL_PATIENCE, watchdog.kill_query(id)).await {
+            Ok(killed) => killed?,
+            Err(_) => return Err(Error::Lost(format!("KILL QUERY {id}, to end {what}, is not answered"))),
+        }
+        match tokio::time::timeout(KILL_PATIENCE, statement).await {
+            Ok(Err(error)) if matches!(error.code(), Some(1317 | 1205 | 3024)) => Err(Error::TooLong(limit, what)),
+            Ok(result) => result,
             Err(_) => Err(Error::Lost(format!("the server does not end {what}, not even after KILL QUERY {id}"))),
         }
     }

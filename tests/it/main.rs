@@ -23,6 +23,7 @@ macro_rules! on_both_servers {
 }
 
 mod commands;
+mod cutover;
 mod engine;
 mod faults;
 mod gate;

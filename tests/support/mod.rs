@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod compare;
+pub mod failpoints;
 pub mod lab;
 pub mod load;
 pub mod metrics;

@@ -118,7 +118,7 @@ fn unusual_lexemes_neither_end_nor_break_a_specification() {
 #[test]
 fn every_option_is_read() {
     let text = "MIGRATE db.t FORCE with Postpone=TRUE, strategy = 'copy', verify=off, max_hold_ms=500, drain_budget_ms = 100, \
-                copy_workers = 3, `revert_window_s` = 60";
+                copy_workers = 3, `revert_window_s` = 60, cutover = 'sentry'";
     let options = Options {
         postpone: true,
         strategy: Strategy::Copy,
@@ -127,6 +127,7 @@ fn every_option_is_read() {
         drain_budget: Some(Duration::from_millis(100)),
         copy_workers: Some(3),
         revert_window: Some(Duration::from_secs(60)),
+        cutover: Some(Protocol::Sentry),
     };
     assert_eq!(migrate(text).options, options);
     assert_eq!(migrate("MIGRATE t FORCE WITH strategy = instant").options.strategy, Strategy::Instant);
@@ -139,6 +140,7 @@ fn a_wrong_option_is_named_with_what_was_expected() {
         ("WITH postpon = true", 1064, "the options are postpone, strategy"),
         ("WITH postpone = maybe", 1231, "true or false"),
         ("WITH strategy = 'inplace'", 1231, "'auto', 'instant' or 'copy'"),
+        ("WITH cutover = 'atomic'", 1231, "'auto', 'locked_rename', 'sentry' or 'sentry_locked_shadow'"),
         ("WITH max_hold_ms = 0", 1231, "from 1 to 60000"),
         ("WITH max_hold_ms = 1.5", 1231, "from 1 to 60000"),
         ("WITH max_hold_ms = '5'", 1231, "from 1 to 60000"),

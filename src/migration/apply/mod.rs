@@ -99,28 +99,21 @@ pub async fn until_settled(job: &Job, link: &mut Link, deadline: Instant) -> Res
 async fn round(job: &Job, link: &mut Link, count: usize) -> Result<Round, Error> {
     let chosen = job.overlap.begin_round(|is_free| job.pending.take(count, is_free), |taken: &Taken<Key>| taken.key.clone());
     let Some((taken, guard)) = chosen else { return Ok(Round::default()) };
-    crate::failpoints::reach("apply.round").await.inspect_err(|_| put_all_back(job, &taken))?;
-    let result = attempt(job, link, &taken).await;
+    let out = Out { job, taken };
+    crate::failpoints::reach("apply.round").await?;
+    let result = attempt(job, link, &out.taken).await;
     let round = match result {
         Ok(settled) => {
-            let mut round = Round::default();
-            for (taken, is_settled) in taken.iter().zip(settled) {
-                if is_settled {
-                    job.pending.settle(taken);
-                    round.settled += 1;
-                } else {
-                    job.pending.put_back(taken);
-                    round.left += 1;
-                }
-            }
-            Ok(round)
+            let mut settled = settled.into_iter();
+            let settled = out.settle(|_| settled.next().unwrap_or(false));
+            Ok(settled)
         }
         Err(error) => {
-            put_all_back(job, &taken);
+            let keys: Vec<Key> = out.taken.iter().map(|taken| taken.key.clone()).collect();
+            drop(out);
             if !error.is_lost() {
                 link.run("ROLLBACK").await?;
             }
-            let keys: Vec<Key> = taken.iter().map(|taken| taken.key.clone()).collect();
             Err(oracle::refusal_of_keys(job, &keys, error).await)
         }
     };
@@ -128,9 +121,35 @@ async fn round(job: &Job, link: &mut Link, count: usize) -> Result<Round, Error>
     round
 }
 
-fn put_all_back(job: &Job, taken: &[Taken<Key>]) {
-    for taken in taken {
-        job.pending.put_back(taken);
+/// Keys that are out of the map. Those that are not settled go back when this is dropped, also where the future that held it was
+/// (I-E6).
+struct Out<'a> {
+    job: &'a Job,
+    taken: Vec<Taken<Key>>,
+}
+
+impl Out<'_> {
+    /// Settles the keys that are right, puts the others back.
+    fn settle(mut self, mut is_settled: impl FnMut(&Taken<Key>) -> bool) -> Round {
+        let mut round = Round::default();
+        for taken in std::mem::take(&mut self.taken) {
+            if is_settled(&taken) {
+                self.job.pending.settle(&taken);
+                round.settled += 1;
+            } else {
+                self.job.pending.put_back(&taken);
+                round.left += 1;
+            }
+        }
+        round
+    }
+}
+
+impl Drop for Out<'_> {
+    fn drop(&mut self) {
+        for taken in &self.taken {
+            self.job.pending.put_back(taken);
+        }
     }
 }
 
@@ -206,34 +225,37 @@ fn parse_all(keys: &Keys, rows: &[Vec<Option<Vec<u8>>>]) -> Result<HashSet<Key>,
 /// Settles everything that is pending while nobody can write: deletes every pending key from the shadow, then takes what
 /// the source has. `link` must be allowed to read the source and write the shadow under the lock. Gives the number of keys.
 ///
+/// `in_transaction` where `link` is not the lock's own connection: a statement of it that arrives after all when this has given up
+/// must change nothing. (The lock's own connection may begin no transaction, which would unlock; what it still does, it does
+/// under its locks.)
+///
 /// # Errors
 /// As the server says; everything stays pending then, from where it was (I-E6), and the caller must not swap. Asks the server
 /// nothing more: a lock is held.
-pub async fn settle_under_lock(job: &Job, link: &mut Link) -> Result<usize, upstream::Error> {
-    let taken = job.pending.take(usize::MAX, |_| true);
-    let write = async {
-        for some in taken.chunks(KEYS_MOST) {
-            link.run(&job.statements.delete(&job.keys.all_literals(some.iter().map(|taken| &taken.key)))).await?;
-        }
-        for some in taken.chunks(KEYS_MOST) {
-            link.run(&job.statements.insert(&job.keys.all_literals(some.iter().map(|taken| &taken.key)))).await?;
-        }
-        Ok(())
-    };
-    let result = write.await;
-    for taken in &taken {
-        match result {
-            Ok(()) => job.pending.settle(taken),
-            Err(_) => job.pending.put_back(taken),
-        }
+pub async fn settle_under_lock(job: &Job, link: &mut Link, in_transaction: bool) -> Result<usize, upstream::Error> {
+    let out = Out { job, taken: job.pending.take(usize::MAX, |_| true) };
+    if out.taken.is_empty() {
+        return Ok(0);
     }
-    result.map(|()| taken.len())
+    if in_transaction {
+        link.run("START TRANSACTION").await?;
+    }
+    for some in out.taken.chunks(KEYS_MOST) {
+        link.run(&job.statements.delete(&job.keys.all_literals(some.iter().map(|taken| &taken.key)))).await?;
+    }
+    for some in out.taken.chunks(KEYS_MOST) {
+        link.run(&job.statements.insert(&job.keys.all_literals(some.iter().map(|taken| &taken.key)))).await?;
+    }
+    if in_transaction {
+        link.run("COMMIT").await?;
+    }
+    Ok(out.settle(|_| true).settled)
 }
 
 /// What the server's own ALTER says of the rows that are pending, where `error` is about rows; for use without a lock.
 pub async fn explain_pending(job: &Job, error: upstream::Error) -> Error {
-    let taken = job.pending.take(KEYS_MOST, |_| true);
-    let keys: Vec<Key> = taken.iter().map(|taken| taken.key.clone()).collect();
-    put_all_back(job, &taken);
+    let out = Out { job, taken: job.pending.take(KEYS_MOST, |_| true) };
+    let keys: Vec<Key> = out.taken.iter().map(|taken| taken.key.clone()).collect();
+    drop(out);
     if keys.is_empty() { error.into() } else { oracle::refusal_of_keys(job, &keys, error).await }
 }

@@ -1,28 +1,31 @@
-//! The protocol of MariaDB (and of MySQL before 8.0.13): two sessions and a sentry under the retired name.
+//! The protocols of MariaDB (and of MySQL before 8.0.13): a sentry under the retired name keeps a second session's RENAME waiting.
 //!
 //! C1 locks the source for reading (F19) and the sentry for writing; C2's RENAME, which the sentry keeps from running, must be
 //! seen waiting; then C1 drops the sentry and unlocks, and RENAME goes before every client, because its names sort after
 //! the source's and it therefore waits for the source first (F3, F4).
+//!
+//! Where names sort before the source's, RENAME waits for the shadow before it waits for the source, and a reader there would
+//! let writers pass: C3 locks the shadow until RENAME has passed the sentry, and C1 unlocks only when it is seen waiting for
+//! the source (F5).
+//!
 //! Never: UNLOCK because a wait timed out. First the RENAME is ended, then the sentry dropped, then unlocked.
 
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-use super::super::apply;
 use super::super::error::Error;
-use super::{Attempt, Crew, Outcome};
+use super::crew::Crew;
+use super::locked::{Applier, Attempt, CaughtUp, lock_and_catch_up};
+use super::{Outcome, seen, settle};
 use crate::gate::Held;
 use crate::upstream::{self, Link};
 
 /// How often it is asked whether RENAME waits.
 const ASK_EVERY: Duration = Duration::from_millis(1);
 
-/// C1 holds its locks; everything is applied through the fence.
-struct CaughtUp<'h> {
-    held: &'h Held,
-    crew: Crew,
-}
+/// How long a RENAME may take to end after a KILL.
+const END_PATIENCE: Duration = Duration::from_secs(2);
 
 /// C2's RENAME on its way.
 struct Rename {
@@ -35,91 +38,86 @@ struct Rename {
 /// # Errors
 /// Where nothing was renamed.
 pub(super) async fn swap(attempt: &mut Attempt<'_>, held: &Held, crew: Crew, rename: Link) -> Result<Outcome, Error> {
-    let mut caught_up = lock_and_catch_up(attempt, held, crew).await?;
-    caught_up.held.set_step("rename");
+    let names = &attempt.job.names;
+    let sql = format!("LOCK TABLES {} READ, {} WRITE", names.source.quoted(), names.retired.quoted());
+    let lock = (sql.as_str(), "LOCK TABLES: somebody who bypasses the proxy is writing to the table");
+    let mut caught_up = lock_and_catch_up(attempt, held, crew, lock, Applier::Other).await?;
+    if let Err(error) = lock_shadow(attempt, &mut caught_up.crew).await {
+        caught_up.crew.unlock().await;
+        return Err(error);
+    }
+    held.set_step("rename");
     let mut rename = issue(attempt, rename);
-    match see_it_wait(attempt, &mut caught_up.crew, &mut rename).await {
+    match may_go(attempt, &mut caught_up.crew, &mut rename).await {
         Ok(()) => Ok(let_go(attempt, caught_up, rename).await),
-        Err(error) => {
-            let outcome = call_off(attempt, caught_up, rename).await;
-            Ok(outcome.unwrap_or_else(|| Outcome::NotCommitted("not_committed", error.to_string())))
-        }
+        Err(error) => Ok(match call_off(attempt, &mut caught_up.crew, rename).await {
+            Outcome::NotCommitted(kind, _) => Outcome::NotCommitted(kind, error.to_string()),
+            other => other,
+        }),
     }
 }
 
-async fn lock_and_catch_up<'h>(attempt: &mut Attempt<'_>, held: &'h Held, mut crew: Crew) -> Result<CaughtUp<'h>, Error> {
-    held.set_step("lock");
-    let names = &attempt.job.names;
+/// C3, where there is one.
+async fn lock_shadow(attempt: &mut Attempt<'_>, crew: &mut Crew) -> Result<(), Error> {
     let limit = attempt.lock_limit();
-    let sql = format!("LOCK TABLES {} READ, {} WRITE", names.source.quoted(), names.retired.quoted());
-    crew.lock.run_within(&sql, limit, &mut crew.watchdog, "LOCK TABLES: somebody who bypasses the proxy is writing to the table").await?;
-    attempt.steps.mark("lock");
-    crate::failpoints::reach("cutover.locked").await?;
-    held.set_step("fence");
-    let position = crew.control.position(&attempt.job.facts).await?;
-    attempt.tail_reaches(&position).await?;
-    attempt.steps.mark("fence");
-    apply::settle_under_lock(attempt.job, &mut crew.apply).await?;
-    attempt.steps.mark("apply");
-    crate::failpoints::reach("cutover.caught_up").await?;
-    Ok(CaughtUp { held, crew })
+    let Some(shadow) = &mut crew.shadow else { return Ok(()) };
+    let sql = format!("LOCK TABLES {} WRITE", attempt.job.names.shadow.quoted());
+    shadow.run_within(&sql, limit, &mut crew.watchdog, "LOCK TABLES on the shadow: somebody has it open").await?;
+    attempt.steps.mark("lock_shadow");
+    Ok(crate::failpoints::reach("cutover.shadow_locked").await?)
 }
 
 fn issue(attempt: &Attempt<'_>, mut link: Link) -> Rename {
-    let sql = super::settle::rename_statement(&attempt.job.names);
+    let sql = settle::rename_statement(&attempt.job.names);
     let id = link.id();
     Rename { id, task: tokio::spawn(async move { link.run(&sql).await }) }
 }
 
-/// Asks the server until C2 waits for a table's metadata lock.
-async fn see_it_wait(attempt: &mut Attempt<'_>, crew: &mut Crew, rename: &mut Rename) -> Result<(), Error> {
-    let sql = format!("SELECT STATE FROM information_schema.PROCESSLIST WHERE ID = {} AND INFO LIKE 'RENAME%'", rename.id);
+/// Asks the server until C2 waits for a table's metadata lock, and looks whether all is as it must be.
+async fn may_go(attempt: &mut Attempt<'_>, crew: &mut Crew, rename: &mut Rename) -> Result<(), Error> {
     // Enough is left after this for the RENAME itself.
     let give_up = Instant::now() + attempt.left() / 2;
     loop {
         if rename.task.is_finished() {
             return Err(Error::Stuck("RENAME ended before the sentry was dropped".into(), "it is tried again".into()));
         }
-        let state = crew.control.cell(&sql).await?;
-        if state.as_deref().is_some_and(|state| state.starts_with("Waiting for table metadata lock")) {
-            // C1 must be alive, or its locks are gone and the sentry is all that is left.
-            crew.lock.run("DO 1").await?;
-            attempt.steps.mark("rename_waits");
-            return crate::failpoints::reach("cutover.rename_issued").await.map_err(Error::from);
-        }
-        if Instant::now() > give_up {
-            return Err(upstream::Error::TooLong(attempt.left(), "RENAME was not seen waiting").into());
+        if Attempt::within(give_up, "RENAME was not seen waiting", seen::rename_waits(&mut attempt.control, rename.id)).await? {
+            break;
         }
         tokio::time::sleep(ASK_EVERY).await;
     }
+    let ddl = Attempt::within(attempt.deadline, "the list of processes", seen::ddl_under_way(attempt.job, &mut attempt.control)).await?;
+    if let Some(who) = ddl {
+        return Err(Error::Stuck(who, "it would be swapped out with the old table".into()));
+    }
+    attempt.steps.mark("rename_waits");
+    crate::failpoints::reach("cutover.rename_issued").await?;
+    // C1 must be alive, or its locks are gone and the sentry is all that is left; so must C3; and C2, or all is for nothing.
+    Attempt::within(attempt.deadline, "the lock's connection", crew.lock.run("DO 1")).await?;
+    if let Some(shadow) = &mut crew.shadow {
+        Attempt::within(attempt.deadline, "the connection that locks the shadow", shadow.run("DO 1")).await?;
+    }
+    if rename.task.is_finished() {
+        return Err(Error::Stuck("RENAME ended before the sentry was dropped".into(), "it is tried again".into()));
+    }
+    Ok(())
 }
 
 /// Drops the sentry, unlocks, and waits for the RENAME.
 async fn let_go(attempt: &mut Attempt<'_>, caught_up: CaughtUp<'_>, mut rename: Rename) -> Outcome {
     let CaughtUp { held, mut crew } = caught_up;
     attempt.note_swap(held.gate());
-    let drop_sentry = format!("DROP TABLE {}", attempt.job.names.retired.quoted());
-    if let Err(error) = crew.lock.run(&drop_sentry).await {
-        // Whether it was dropped is not known; RENAME has not been let through by an UNLOCK, but C1 may be dead.
-        let _ = crew.watchdog.kill_query(rename.id).await;
-        let ended = ended(&mut rename.task).await;
-        let _ = crew.lock.run("UNLOCK TABLES").await;
-        return ended.unwrap_or_else(|| Outcome::Unknown(error.to_string()));
+    attempt.allow_for_rename();
+    if let Err(error) = pass_the_sentry(attempt, &mut crew, &mut rename).await {
+        tracing::debug!(migration = %attempt.job.id, %error, "the sentry was not passed in good order");
+        return end_rename_then_unlock(&mut crew, rename).await.unwrap_or_else(|| Outcome::Unknown(error.to_string()));
     }
-    attempt.steps.mark("drop_sentry");
-    let unlock = crew.lock.run("UNLOCK TABLES").await;
-    if unlock.is_err() {
-        let _ = crew.watchdog.kill(crew.lock.id()).await;
-    }
+    crew.unlock().await;
     attempt.steps.mark("unlock");
-    let limit = attempt.left().max(Duration::from_millis(100));
-    let outcome = match tokio::time::timeout(limit, &mut rename.task).await {
+    let outcome = match tokio::time::timeout(attempt.left().max(Duration::from_millis(100)), &mut rename.task).await {
         Ok(result) => judge(result),
-        Err(_) => {
-            // Somebody has the shadow open. RENAME holds the source's name meanwhile: end it.
-            let _ = crew.watchdog.kill_query(rename.id).await;
-            ended(&mut rename.task).await.unwrap_or_else(|| Outcome::Unknown("RENAME does not end".into()))
-        }
+        // Somebody has the shadow open. RENAME holds the source's name meanwhile: end it.
+        Err(_) => end(&mut crew, &mut rename).await.unwrap_or_else(|| Outcome::Unknown("RENAME does not end".into())),
     };
     attempt.steps.mark("rename");
     match crate::failpoints::reach("cutover.renamed").await {
@@ -128,27 +126,56 @@ async fn let_go(attempt: &mut Attempt<'_>, caught_up: CaughtUp<'_>, mut rename: 
     }
 }
 
-/// Before the sentry is dropped: first ends the RENAME, then drops the sentry, then unlocks.
-async fn call_off(attempt: &Attempt<'_>, caught_up: CaughtUp<'_>, mut rename: Rename) -> Option<Outcome> {
-    let CaughtUp { mut crew, .. } = caught_up;
-    let _ = crew.watchdog.kill_query(rename.id).await;
-    let outcome = ended(&mut rename.task).await;
-    if outcome.is_none() {
-        let _ = crew.watchdog.kill(rename.id).await;
+/// Until C1 may unlock: the sentry is gone, and where C3 had the shadow, RENAME waits for the source.
+async fn pass_the_sentry(attempt: &mut Attempt<'_>, crew: &mut Crew, rename: &mut Rename) -> Result<(), Error> {
+    let drop_sentry = format!("DROP TABLE {}", attempt.job.names.retired.quoted());
+    Attempt::within(attempt.deadline, "DROP TABLE of the sentry", crew.lock.run(&drop_sentry)).await?;
+    attempt.steps.mark("drop_sentry");
+    crate::failpoints::reach("cutover.sentry_dropped").await?;
+    let Some(shadow) = &mut crew.shadow else { return Ok(()) };
+    // Without C1's lock a writer could pass while RENAME waits for the shadow: C3 holds it until C1 has answered once more.
+    Attempt::within(attempt.deadline, "the lock's connection", crew.lock.run("DO 1")).await?;
+    Attempt::within(attempt.deadline, "UNLOCK TABLES of the shadow", shadow.run("UNLOCK TABLES")).await?;
+    loop {
+        if rename.task.is_finished() {
+            return Err(Error::Stuck("RENAME ended before the source was unlocked".into(), "it is tried again".into()));
+        }
+        let question = seen::rename_waits_for_source(attempt.job, &mut attempt.control, rename.id);
+        if Attempt::within(attempt.deadline, "RENAME was not seen waiting for the source", question).await? {
+            break;
+        }
+        tokio::time::sleep(ASK_EVERY).await;
     }
-    let _ = crew.lock.run(&format!("DROP TABLE IF EXISTS {}", attempt.job.names.retired.quoted())).await;
-    let _ = crew.lock.run("UNLOCK TABLES").await;
-    match outcome {
-        Some(Outcome::NotCommitted(..)) => None,
-        Some(other) => Some(other),
-        None => Some(Outcome::Unknown("RENAME does not end".into())),
-    }
+    attempt.steps.mark("unlock_shadow");
+    crate::failpoints::reach("cutover.shadow_unlocked").await?;
+    Attempt::within(attempt.deadline, "the lock's connection", crew.lock.run("DO 1")).await?;
+    Ok(())
 }
 
-/// The RENAME's answer, if it comes within two seconds.
-async fn ended(task: &mut JoinHandle<Result<(), upstream::Error>>) -> Option<Outcome> {
-    let result = tokio::time::timeout(Duration::from_secs(2), task).await.ok()?;
-    Some(judge(result))
+/// Before the sentry is dropped: first ends the RENAME, then drops the sentry, then unlocks.
+async fn call_off(attempt: &Attempt<'_>, crew: &mut Crew, mut rename: Rename) -> Outcome {
+    let outcome = end(crew, &mut rename).await;
+    let drop_sentry = format!("DROP TABLE IF EXISTS {}", attempt.job.names.retired.quoted());
+    let _ = tokio::time::timeout(END_PATIENCE, crew.lock.run(&drop_sentry)).await;
+    crew.unlock().await;
+    outcome.unwrap_or_else(|| Outcome::Unknown("RENAME does not end".into()))
+}
+
+/// After the sentry may have been dropped: where RENAME has passed it, it has happened; else it has not.
+async fn end_rename_then_unlock(crew: &mut Crew, mut rename: Rename) -> Option<Outcome> {
+    let outcome = end(crew, &mut rename).await;
+    crew.unlock().await;
+    outcome
+}
+
+/// Ends the RENAME: its statement, or where that is not answered its connection. Gives its own answer, if there is one.
+async fn end(crew: &mut Crew, rename: &mut Rename) -> Option<Outcome> {
+    let _ = tokio::time::timeout(END_PATIENCE, crew.watchdog.kill_query(rename.id)).await;
+    if let Ok(result) = tokio::time::timeout(END_PATIENCE, &mut rename.task).await {
+        return Some(judge(result));
+    }
+    let _ = tokio::time::timeout(END_PATIENCE, crew.watchdog.kill(rename.id)).await;
+    None
 }
 
 fn judge(result: Result<Result<(), upstream::Error>, tokio::task::JoinError>) -> Outcome {

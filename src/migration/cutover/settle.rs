@@ -42,7 +42,8 @@ pub async fn end_stragglers(link: &mut Link, names: &Names, migration: crate::id
         mentions(&names.retired.quoted())
     );
     let give_up = Instant::now() + Duration::from_secs(60);
-    for tag in [LOCK_TAG, RENAME_TAG] {
+    // The RENAME first: while it waits, the locks of the others keep writers from passing it.
+    for tag in [RENAME_TAG, LOCK_TAG, SHADOW_TAG] {
         wait_for_tag(link, &tag_name(tag, migration), give_up).await?;
     }
     loop {
@@ -66,10 +67,12 @@ pub async fn end_stragglers(link: &mut Link, names: &Names, migration: crate::id
     }
 }
 
-/// The named locks of an attempt's two connections.
+/// The named locks of an attempt's connections.
 pub const LOCK_TAG: &str = "lock";
 /// See [`LOCK_TAG`].
 pub const RENAME_TAG: &str = "rename";
+/// See [`LOCK_TAG`].
+pub const SHADOW_TAG: &str = "shadow";
 
 /// The name of such a lock on the server.
 pub fn tag_name(tag: &str, migration: crate::ids::MigrationId) -> String {

@@ -1,0 +1,144 @@
+//! The connections of one attempt, and the watchdog that ends them from outside.
+//!
+//! Names as in the design: C1 holds LOCK TABLES, C2 runs the RENAME, C3 keeps the shadow locked.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::super::job::Job;
+use super::protocol::Way;
+use super::settle;
+use crate::upstream::{self, Link, Server};
+
+/// How long a KILL may take to be answered before another connection is opened for it.
+const KILL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// All connections of one attempt are opened before anybody is held.
+pub(super) struct Crew {
+    /// C1.
+    pub(super) lock: Link,
+    /// C2, where the lock's own session may not rename.
+    pub(super) rename: Option<Link>,
+    /// C3, where names sort before the source's.
+    pub(super) shadow: Option<Link>,
+    /// Applies.
+    pub(super) apply: Link,
+    /// Ends statements that wait too long.
+    pub(super) watchdog: Link,
+}
+
+impl Crew {
+    pub(super) async fn open(job: &Job, way: Way) -> Result<Self, upstream::Error> {
+        let rename = if way.has_sentry() { Some(impatient(job, settle::RENAME_TAG).await?) } else { None };
+        let shadow = if way == Way::SentryLockedShadow { Some(impatient(job, settle::SHADOW_TAG).await?) } else { None };
+        Ok(Self {
+            lock: impatient(job, settle::LOCK_TAG).await?,
+            rename,
+            shadow,
+            apply: job.server.connect_engine().await?,
+            watchdog: job.server.connect_engine().await?,
+        })
+    }
+
+    /// The connections that may hold or wait for locks, in the order in which they must end: the RENAME first.
+    pub(super) fn ids(&self) -> Vec<u32> {
+        let links = [self.rename.as_ref(), Some(&self.lock), self.shadow.as_ref()];
+        links.into_iter().flatten().map(Link::id).collect()
+    }
+
+    /// Gives back what C1 and C3 have locked. Only ever after the RENAME has ended, or where its names sort after the source's.
+    pub(super) async fn unlock(&mut self) {
+        for link in [Some(&mut self.lock), self.shadow.as_mut()].into_iter().flatten() {
+            let id = link.id();
+            if !matches!(tokio::time::timeout(KILL_PATIENCE, link.run("UNLOCK TABLES")).await, Ok(Ok(()))) {
+                let _ = tokio::time::timeout(KILL_PATIENCE, self.watchdog.kill(id)).await;
+            }
+        }
+    }
+}
+
+/// A connection whose lock waits end after a second on the server's own clock, and that the server closes soon after this
+/// process has frozen: a frozen proxy must not hold a table.
+///
+/// It takes a named lock, which the server frees only when it has really done with the connection: see [`settle::end_stragglers`].
+async fn impatient(job: &Job, tag: &str) -> Result<Link, upstream::Error> {
+    let mut link = job.server.connect_engine().await?;
+    let seconds = job.max_hold().as_secs() + 3;
+    let name = upstream::literal(&settle::tag_name(tag, job.id));
+    if link.cell(&format!("SELECT GET_LOCK({name}, 0)")).await?.as_deref() != Some("1") {
+        // The connection of an attempt whose end was not heard: it may still have the table.
+        if let Some(id) = link.cell(&format!("SELECT IS_USED_LOCK({name})")).await?.and_then(|id| id.parse().ok()) {
+            link.kill(id).await?;
+        }
+        if link.cell(&format!("SELECT GET_LOCK({name}, 2)")).await?.as_deref() != Some("1") {
+            return Err(upstream::Error::Lost("an earlier attempt's connection is still there".into()));
+        }
+    }
+    link.run(&format!("SET SESSION lock_wait_timeout = 1, wait_timeout = {seconds}, autocommit = 1")).await?;
+    Ok(link)
+}
+
+/// Ends the crew's connections when the deadline has passed, from a task and over a connection of its own: whatever the
+/// attempt itself hangs on. It goes when this is dropped.
+pub(super) struct Watchman {
+    deadline: watch::Sender<Instant>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Watchman {
+    /// Begins to watch. `link` is its own connection; another is opened where it has died.
+    pub(super) fn begin(server: Server, link: Link, ids: Vec<u32>, deadline: Instant, job: &Job) -> Self {
+        let (sender, mut receiver) = watch::channel(deadline);
+        let (migration, table) = (job.id, job.names.source.clone());
+        let task = tokio::spawn(async move {
+            loop {
+                let deadline = *receiver.borrow_and_update();
+                tokio::select! {
+                    () = tokio::time::sleep_until(deadline.into()) => break,
+                    changed = receiver.changed() => if changed.is_err() { return },
+                }
+            }
+            tracing::warn!(%migration, %table, connections = ?ids, "an attempt is not over at its deadline; its connections are ended");
+            end(&server, link, &ids).await;
+        });
+        Self { deadline: sender, task }
+    }
+
+    pub(super) fn set_deadline(&self, deadline: Instant) {
+        self.deadline.send_replace(deadline);
+    }
+}
+
+impl Drop for Watchman {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Kills the connections one after the other, each only when the one before is gone.
+async fn end(server: &Server, link: Link, ids: &[u32]) {
+    let mut link = Some(link);
+    let give_up = Instant::now() + Duration::from_secs(30);
+    for id in ids {
+        while Instant::now() < give_up {
+            let gone = async {
+                let with = match &mut link {
+                    Some(link) => link,
+                    None => link.insert(server.connect().await?),
+                };
+                with.kill(*id).await?;
+                let left = with.cell(&format!("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID = {id}")).await?;
+                Ok::<bool, upstream::Error>(left.as_deref() == Some("0"))
+            };
+            match tokio::time::timeout(KILL_PATIENCE, gone).await {
+                Ok(Ok(true)) => break,
+                Ok(Ok(false)) => tokio::time::sleep(Duration::from_millis(5)).await,
+                _ => {
+                    link = None;
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The steps that all protocols share: LOCK TABLES, the fence, the last changes applied.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::super::apply;
+use super::super::error::Error;
+use super::super::job::Job;
+use super::super::tail::Reached;
+use super::Steps;
+use super::crew::{Crew, Watchman};
+use crate::gate::{Gate, Held};
+use crate::upstream::{self, Link, Position};
+
+/// A RENAME that has been issued gets this long even where the hold is over: a KILL would not make the disk faster.
+const RENAME_LEAST: Duration = Duration::from_millis(500);
+
+/// One attempt's surroundings.
+pub(super) struct Attempt<'a> {
+    pub(super) job: &'a Job,
+    pub(super) reached: watch::Receiver<Reached>,
+    pub(super) deadline: Instant,
+    pub(super) steps: &'a mut Steps,
+    /// Asks for positions and states.
+    pub(super) control: Link,
+    pub(super) watchman: Watchman,
+}
+
+impl Attempt<'_> {
+    pub(super) fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// How long LOCK TABLES may wait: a writer or reader that bypasses the proxy gets no longer than the drain did.
+    pub(super) fn lock_limit(&self) -> Duration {
+        self.left().min(self.job.drain_budget().max(Duration::from_millis(100)))
+    }
+
+    /// The RENAME is on its way: what is left of the hold, or a little more.
+    pub(super) fn allow_for_rename(&mut self) -> Duration {
+        self.deadline = self.deadline.max(Instant::now() + RENAME_LEAST);
+        self.watchman.set_deadline(self.deadline);
+        self.left()
+    }
+
+    /// Nothing that the server is asked may take longer than the attempt.
+    pub(super) async fn within<T>(
+        deadline: Instant,
+        what: &'static str,
+        question: impl Future<Output = Result<T, upstream::Error>>,
+    ) -> Result<T, upstream::Error> {
+        let began = Instant::now();
+        match tokio::time::timeout_at(deadline.into(), question).await {
+            Ok(answer) => answer,
+            Err(_) => Err(upstream::Error::TooLong(began.elapsed(), what)),
+        }
+    }
+
+    /// The server's position now, and the tail there.
+    pub(super) async fn tail_is_here(&mut self) -> Result<(), Error> {
+        let position = Self::within(self.deadline, "the server's position", self.control.position(&self.job.facts)).await?;
+        self.tail_reaches(&position).await
+    }
+
+    /// Waits until the tail has noted everything before a position.
+    async fn tail_reaches(&mut self, position: &Position) -> Result<(), Error> {
+        let left = self.left();
+        let there = self.reached.wait_for(|reached| reached.position >= *position);
+        match tokio::time::timeout(left, there).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(upstream::Error::Lost("the tail has ended".into()).into()),
+            Err(_) => Err(upstream::Error::TooLong(left, "the binary log's tail").into()),
+        }
+    }
+
+    /// I-G6: from this moment on a snapshot that is older must not read the table. Noted before the RENAME is issued, as a
+    /// hold that expires during it would let sessions go on; taken back where it did not happen.
+    pub(super) fn note_swap(&self, gate: &Gate) {
+        gate.set_swapped_at_us(self.job.gates.census().now_us());
+    }
+}
+
+/// C1 has its locks, and everything that anybody has written is in the shadow. Borrows the hold: to end that while the tables
+/// are locked does not compile (I-C5).
+pub(super) struct CaughtUp<'h> {
+    pub(super) held: &'h Held,
+    pub(super) crew: Crew,
+}
+
+/// Who applies the last changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Applier {
+    /// The lock's own connection: under a WRITE lock no other can read the source.
+    Lock,
+    /// A connection of its own: others may read the source under a READ lock (F19).
+    Other,
+}
+
+/// Locks with the statement given, waits for the fence, applies the rest.
+///
+/// # Errors
+/// Where it cannot; the locks end with the crew's connections.
+pub(super) async fn lock_and_catch_up<'h>(
+    attempt: &mut Attempt<'_>,
+    held: &'h Held,
+    mut crew: Crew,
+    (sql, what): (&str, &'static str),
+    applier: Applier,
+) -> Result<CaughtUp<'h>, Error> {
+    held.set_step("lock");
+    crew.lock.run_within(sql, attempt.lock_limit(), &mut crew.watchdog, what).await?;
+    attempt.steps.mark("lock");
+    let result = catch_up(attempt, held, &mut crew, applier).await;
+    if result.is_err() {
+        // Nothing was renamed, and nobody shall wait until the server has noticed that the connection is gone.
+        crew.unlock().await;
+    }
+    result.map(|()| CaughtUp { held, crew })
+}
+
+async fn catch_up(attempt: &mut Attempt<'_>, held: &Held, crew: &mut Crew, applier: Applier) -> Result<(), Error> {
+    crate::failpoints::reach("cutover.locked").await?;
+    held.set_step("fence");
+    attempt.tail_is_here().await?;
+    attempt.steps.mark("fence");
+    let (link, in_transaction) = if applier == Applier::Lock { (&mut crew.lock, false) } else { (&mut crew.apply, true) };
+    let settled = apply::settle_under_lock(attempt.job, link, in_transaction);
+    Attempt::within(attempt.deadline, "applying the last changes", settled).await?;
+    attempt.steps.mark("apply");
+    Ok(crate::failpoints::reach("cutover.caught_up").await?)
+}
