@@ -19,6 +19,11 @@ impl Position {
         Some(Self { file: file.to_owned(), offset, sequence })
     }
 
+    /// The number of the file.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
     /// The same file at another offset.
     pub fn at(&self, offset: u64) -> Self {
         Self { offset, ..self.clone() }

@@ -190,12 +190,8 @@ impl Tail {
     fn rotate(&mut self, event: &Event) -> Result<(), Error> {
         let rotate =
             event.read_event::<RotateEvent<'_>>().map_err(|error| upstream::Error::Unexpected(format!("a rotate event: {error}")))?;
-        // MariaDB's first rotate event carries its checksum behind the name: a name ends with its number.
-        let name = String::from_utf8_lossy(rotate.name_raw()).into_owned();
-        let digits_from = name.rfind('.').map_or(0, |at| at + 1);
-        let digits = name.get(digits_from..).map_or(0, |tail| tail.bytes().take_while(u8::is_ascii_digit).count());
-        let name = name.get(..digits_from + digits).unwrap_or_default();
-        if let Some(position) = Position::new(name, rotate.position())
+        let name = rotated_to(rotate.name_raw(), &self.position.file);
+        if let Some(position) = Position::new(&name, rotate.position())
             && position > self.position
         {
             self.position = position;
@@ -252,5 +248,46 @@ impl Tail {
     fn query(&mut self, event: &Event) -> Result<bool, Error> {
         let query = event.read_event::<QueryEvent<'_>>().map_err(|error| upstream::Error::Unexpected(format!("a query event: {error}")))?;
         judge::query(&self.source, query.query_raw(), &query.schema())
+    }
+}
+
+/// The file that a rotate event names. MariaDB's first one carries its checksum behind the name, four bytes that may be digits
+/// themselves: a name that is the current one, or the next, without some of the last bytes, is that one. A wrong file would be
+/// a place ahead of the tail, and every fence would seem to be reached.
+fn rotated_to(raw: &[u8], current: &str) -> String {
+    let number = |name: &str| Position::new(name, 0).map(|position| position.sequence());
+    let shortened = || (0..=4).filter_map(|less| std::str::from_utf8(raw.get(..raw.len().checked_sub(less)?)?).ok());
+    if shortened().any(|name| name == current) {
+        return current.to_owned();
+    }
+    let next = number(current).map(|number| number + 1);
+    if let Some(name) = shortened().find(|name| next.is_some() && number(name) == next) {
+        return name.to_owned();
+    }
+    let name = String::from_utf8_lossy(raw);
+    let digits_from = name.rfind('.').map_or(0, |at| at + 1);
+    let digits = name.get(digits_from..).map_or(0, |tail| tail.bytes().take_while(u8::is_ascii_digit).count());
+    name.get(..digits_from + digits).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rotated_to;
+
+    #[test]
+    fn a_checksum_behind_a_name_is_never_part_of_it() {
+        for (raw, current, name) in [
+            (b"binlog.000001".as_slice(), "binlog.000001", "binlog.000001"),
+            (b"binlog.0000011\x80\xff.", "binlog.000001", "binlog.000001"),
+            (b"binlog.0000011234", "binlog.000001", "binlog.000001"),
+            (b"binlog.000001\x31\x00\x00\x00", "binlog.000001", "binlog.000001"),
+            (b"binlog.0000021abc", "binlog.000001", "binlog.000002"),
+            (b"binlog.000002", "binlog.000001", "binlog.000002"),
+            (b"binlog.1000000", "binlog.999999", "binlog.1000000"),
+            (b"binlog.000010", "binlog.000009", "binlog.000010"),
+            (b"binlog.000017", "binlog.000001", "binlog.000017"),
+        ] {
+            assert_eq!(rotated_to(raw, current), name, "{}", String::from_utf8_lossy(raw));
+        }
     }
 }
