@@ -1,6 +1,7 @@
 //! Migrations under an application's load: what clients must not notice, and what must be in the table.
 
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use mysql_async::prelude::Queryable;
@@ -8,7 +9,8 @@ use mysql_async::prelude::Queryable;
 use crate::support::lab::{Lab, SCHEMA, TABLE};
 use crate::support::load::{Load, Options, table};
 use crate::support::metrics::{self, Histogram};
-use crate::support::{Kind, compare};
+use crate::support::servers::Settings;
+use crate::support::{Admin, Kind, compare};
 
 on_both_servers!(
     main_job_under_sixteen_connections,
@@ -85,16 +87,22 @@ const TWENTY: [&str; 20] = [
     "FORCE",
 ];
 
+/// At each swap the gate stays closed until new and retired table, which nobody can write then, were compared.
 async fn twenty_migrations_in_a_row_under_load(kind: Kind) -> Result<()> {
-    let lab = Lab::start(kind).await?;
+    let dir = tempfile::tempdir()?;
+    let closed = dir.path().join("closed");
+    let pause = format!("cutover.opening=stop({})", closed.display());
+    let lab = Lab::start_with(kind, Settings::default(), &[("TIDEGATE_FAILPOINTS", &pause)]).await?;
     let load = lab.load(5000, &Options { key_changes: 4, transactions: 30, ..Options::default() }).await?;
     let mut admin = lab.admin().await?;
     for specification in TWENTY {
         let twin = twin_of_the_table(&lab, specification).await?;
-        let id = admin.migrate(TABLE, specification, "WITH strategy = 'copy'").await?;
-        let status = admin.wait_done(id, Duration::from_secs(90)).await?;
-        lab.assert_like_twin(&twin).await.map_err(|error| error.context(specification))?;
-        ensure!(status.longest_stall() <= HELD_AT_MOST, "{specification}: a statement was held for {:?}", status.longest_stall());
+        let id = admin.migrate(TABLE, specification, "WITH strategy = 'copy', max_hold_ms = 60000").await?;
+        let compared = compare_at_the_swap(&lab, &mut admin, id, &closed).await;
+        let _ = std::fs::remove_file(&closed);
+        compared.context(specification)?;
+        admin.wait_done(id, Duration::from_secs(90)).await?;
+        lab.assert_like_twin(&twin).await.context(specification)?;
         load.more_statements(200).await?;
     }
     let outcome = load.stop().await?;
@@ -102,6 +110,21 @@ async fn twenty_migrations_in_a_row_under_load(kind: Kind) -> Result<()> {
     ensure!(outcome.seen.disconnects == 0, "{} connections broke", outcome.seen.disconnects);
     ensure!(admin.rows("SHOW MIGRATIONS").await?.iter().filter(|status| status.phase() == "done").count() == TWENTY.len());
     lab.assert_nothing_left().await
+}
+
+/// Waits until the failpoint behind the swap has created the file, and compares the two tables; the gate opens when the file goes.
+async fn compare_at_the_swap(lab: &Lab, admin: &mut Admin, id: u64, closed: &Path) -> Result<()> {
+    let until = Instant::now() + Duration::from_secs(90);
+    while !closed.exists() {
+        let status = admin.status(id).await?;
+        ensure!(!status.is_final() && Instant::now() < until, "no swap: {status:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut conn = lab.server.connect().await?;
+    compare::assert_same_rows_of_common_columns(&mut conn, ("shop", "orders"), ("~retired_shop", "orders")).await?;
+    let gates = admin.rows("SHOW GATES").await?;
+    ensure!(gates.iter().any(|gate| gate.text("state") == "held"), "the gate opened during the comparison: {gates:?}");
+    Ok(())
 }
 
 async fn idle_table_becomes_what_the_server_makes_of_it(kind: Kind) -> Result<()> {

@@ -69,14 +69,34 @@ pub async fn assert_same_definition(conn: &mut Conn, table: &str, twin: &str) ->
 
 /// Fails where the two tables do not hold the same rows; the server compares every column of every row.
 pub async fn assert_same_rows(conn: &mut Conn, table: (&str, &str), twin: (&str, &str)) -> Result<()> {
-    let name = |(schema, table): (&str, &str)| format!("`{schema}`.`{table}`");
-    let columns: Vec<(String, Option<String>, String)> = conn
+    let columns = columns(conn, table).await?;
+    assert_same_columns(conn, table, twin, &columns).await
+}
+
+/// Fails where the two tables do not hold the same rows, as far as both have the columns.
+pub async fn assert_same_rows_of_common_columns(conn: &mut Conn, table: (&str, &str), other: (&str, &str)) -> Result<()> {
+    let theirs = columns(conn, other).await?;
+    let common: Vec<Column> =
+        columns(conn, table).await?.into_iter().filter(|column| theirs.iter().any(|their| their.0 == column.0)).collect();
+    ensure!(common.len() > 1, "the tables have no columns in common: {common:?}");
+    assert_same_columns(conn, table, other, &common).await
+}
+
+/// A column's name, its collation, and `PRI` where it belongs to the primary key.
+type Column = (String, Option<String>, String);
+
+async fn columns(conn: &mut Conn, table: (&str, &str)) -> Result<Vec<Column>> {
+    Ok(conn
         .exec(
             "SELECT column_name AS a, collation_name AS b, column_key AS c FROM information_schema.columns \
              WHERE table_schema = ? AND table_name = ? ORDER BY ordinal_position",
             table,
         )
-        .await?;
+        .await?)
+}
+
+async fn assert_same_columns(conn: &mut Conn, table: (&str, &str), twin: (&str, &str), columns: &[Column]) -> Result<()> {
+    let name = |(schema, table): (&str, &str)| format!("`{schema}`.`{table}`");
     let key: Vec<&str> = columns.iter().filter(|column| column.2 == "PRI").map(|column| column.0.as_str()).collect();
     ensure!(!key.is_empty(), "{} has no primary key to compare by", name(table));
     let on = key.iter().map(|column| format!("a.`{column}` = b.`{column}`")).collect::<Vec<_>>().join(" AND ");

@@ -102,6 +102,10 @@ pub async fn attempt(job: &Job, gate: &std::sync::Arc<Gate>, reached: watch::Rec
     }
     let Attempt { mut control, watchman, .. } = attempt;
     drop(watchman);
+    if matches!(result, Ok(Outcome::Committed)) {
+        // The outcome stands: nothing that is injected here may change it.
+        let _ = crate::failpoints::reach("cutover.opening").await;
+    }
     let expired = held.has_expired();
     let hold = held.release().await;
     steps.mark("release");
