@@ -39,7 +39,9 @@ const COPY: &str = "ADD COLUMN note VARCHAR(64), ADD INDEX (customer_id), ALGORI
 async fn bench() -> Result<()> {
     let (rows, rounds) = (number("ROWS", 800_000), number("ROUNDS", 3));
     println!("{SPECIFICATION}; {rows} rows, {rounds} rounds, alternating, idle table; commits reach the disk\n");
-    println!("| server | ALTER, ALGORITHM=COPY | Tidegate, all rows compared | Tidegate : COPY | Tidegate without comparing | ALTER as the server chooses |");
+    println!(
+        "| server | ALTER, ALGORITHM=COPY | Tidegate, all rows compared | Tidegate : COPY | Tidegate without comparing | ALTER as the server chooses |"
+    );
     println!("|---|---:|---:|---:|---:|---:|");
     for kind in [Kind::MySql, Kind::MariaDb] {
         if std::env::var("SERVER").is_ok_and(|wanted| !wanted.is_empty() && wanted != kind.name() && wanted != "both") {
