@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use clap::{Parser, Subcommand};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -61,6 +62,10 @@ pub fn main() -> ExitCode {
     };
     match arguments.command {
         Some(Command::Check) => {
+            if let Err(error) = session::Security::load(&config, None) {
+                println!("not ok  certificates: {error}");
+                return ExitCode::FAILURE;
+            }
             let report = runtime.block_on(admin::check::check(&config));
             println!("{report}");
             if report.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -89,6 +94,7 @@ fn start_log(config: &Config) {
 async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
     use anyhow::Context as _;
 
+    let security = ArcSwap::from_pointee(session::Security::load(&config, None)?);
     let listener = net::listen(config.listen.address)
         .with_context(|| format!("cannot listen on [listen] address {}; is another process there?", config.listen.address))?;
     let http = TcpListener::bind(config.http.address)
@@ -113,6 +119,7 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
         census: census.clone(),
         metrics: metrics.clone(),
         shutdown: shutdown.clone(),
+        security,
         admin,
     });
 
@@ -160,12 +167,16 @@ async fn serve(config: Arc<Config>) -> anyhow::Result<()> {
 
 async fn accept_until_signal(listener: &TcpListener, workers: &Workers, sessions: &Arc<session::Context>) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
+    let (mut terminate, mut reload) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
     let mut next = 0;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = terminate.recv() => return Ok(()),
+            _ = reload.recv() => {
+                sessions.reload();
+                continue;
+            }
             _ = tokio::signal::ctrl_c() => return Ok(()),
         };
         match accepted {

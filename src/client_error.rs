@@ -32,6 +32,17 @@ pub enum ClientError {
     ClientTooOld,
     /// The client asks for TLS.
     TlsNotOffered,
+    /// The client does not use TLS, and must.
+    TlsRequired,
+    /// The client encrypted its password with a key that is not the proxy's.
+    ForeignKey,
+    /// No secure connection to the server can be had.
+    UpstreamSecurity {
+        /// The server's address.
+        address: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// The client's login is no login.
     BadHandshake,
     /// The login took longer than `listen.login_timeout_s`.
@@ -123,6 +134,23 @@ impl ClientError {
                 "tls_not_offered",
                 "Bad handshake: the proxy does not offer TLS; connect without it (--ssl-mode=DISABLED or --skip-ssl)",
             ),
+            Self::TlsRequired => entry(
+                3159,
+                "HY000",
+                Close,
+                "tls_required",
+                "Connections using insecure transport are prohibited: the proxy's listen.tls is required; connect with TLS (--ssl-mode=REQUIRED or --ssl)",
+            ),
+            Self::ForeignKey => entry(
+                1043,
+                "08S01",
+                Close,
+                "foreign_key_of_password",
+                "Bad handshake: the password is encrypted with a key that is not the proxy's; connect with TLS, or let the client ask for the key (--get-server-public-key)",
+            ),
+            Self::UpstreamSecurity { .. } => {
+                entry(1053, "08S01", Close, "upstream_security", "The proxy gets no secure connection to the server at {address}: {reason}")
+            }
             Self::BadHandshake => {
                 entry(1043, "08S01", Close, "bad_handshake", "Bad handshake: the login cannot be read; is this a MySQL client?")
             }
@@ -188,6 +216,7 @@ impl ClientError {
         match self {
             Self::AccessDenied { user, host } => text.replace("{user}", user).replace("{host}", host).into(),
             Self::UpstreamUnreachable { address } => text.replace("{address}", address).into(),
+            Self::UpstreamSecurity { address, reason } => text.replace("{address}", address).replace("{reason}", reason).into(),
             Self::Syntax { detail } | Self::Denied { detail } => text.replace("{detail}", detail).into(),
             Self::Fenced { table } => text.replace("{table}", &table.to_string()).into(),
             Self::Migrating { table, migration } => {
@@ -203,10 +232,12 @@ impl ClientError {
         vec![
             Self::TooManyConnections,
             Self::TlsNotOffered,
+            Self::ForeignKey,
             Self::BadHandshake,
             Self::AccessDenied { user: "admin".into(), host: "127.0.0.1".into() },
             Self::UnknownCommand,
             Self::UpstreamUnreachable { address: "127.0.0.1:3306".into() },
+            Self::UpstreamSecurity { address: "127.0.0.1:3306".into(), reason: "its certificate has expired; renew it".into() },
             Self::UpstreamLost,
             Self::ShuttingDown,
             Self::Syntax { detail: "expected a command".into() },
@@ -219,6 +250,7 @@ impl ClientError {
             Self::Fenced { table: table() },
             Self::Malformed,
             Self::Migrating { table: table(), migration: MigrationId(7) },
+            Self::TlsRequired,
         ]
     }
 }

@@ -4,10 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, DriverError, IoError, Opts, OptsBuilder};
+use mysql_async::{Conn, DriverError};
 
 use crate::config::Config;
 use crate::schema::privileges;
+use crate::upstream;
 
 /// What was found, one line for each point.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,27 +58,6 @@ impl fmt::Display for Report {
     }
 }
 
-/// How the engine's account connects.
-pub(super) fn options(config: &Config) -> Opts {
-    let (host, port) = config.upstream.host_port().unwrap_or_else(|| (config.upstream.address.clone(), 3306));
-    OptsBuilder::default()
-        .ip_or_hostname(host)
-        .tcp_port(port)
-        .user(Some(config.upstream.user.clone()))
-        .pass(Some(config.upstream.password.clone()))
-        .prefer_socket(false)
-        .into()
-}
-
-/// An error in the words of whoever raised it, without the driver's wrapping.
-pub(super) fn words(error: &mysql_async::Error) -> String {
-    match error {
-        mysql_async::Error::Server(error) => format!("error {}: {}", error.code, error.message),
-        mysql_async::Error::Io(IoError::Io(error)) => error.to_string(),
-        other => other.to_string(),
-    }
-}
-
 /// Connects and asks. Never fails: what goes wrong is a point of the report.
 ///
 /// # Cancel safety
@@ -86,7 +66,7 @@ pub async fn check(config: &Config) -> Report {
     let mut report = Report::default();
     let limit = Duration::from_millis(config.upstream.connect_timeout_ms);
     let (address, user) = (&config.upstream.address, &config.upstream.user);
-    let connected = tokio::time::timeout(limit, Conn::new(options(config))).await;
+    let connected = tokio::time::timeout(limit, upstream::open(&config.upstream)).await;
     let mut connection = match connected {
         Ok(Ok(connection)) => connection,
         Ok(Err(mysql_async::Error::Server(error))) if error.code == 1045 || error.code == 1698 => {
@@ -101,7 +81,7 @@ pub async fn check(config: &Config) -> Report {
             return report;
         }
         Ok(Err(error)) => {
-            let found = format!("{address} cannot be reached: {}", words(&error));
+            let found = format!("{address} cannot be reached: {}", upstream::reason(&error));
             report.wrong("server", found, "correct [upstream] address, or start the server");
             return report;
         }
@@ -115,9 +95,11 @@ pub async fn check(config: &Config) -> Report {
     // Generous: these are a few reads of memory.
     match tokio::time::timeout(limit.max(Duration::from_secs(10)), facts(&mut connection)).await {
         Ok(Ok(facts)) => judge(&facts, &mut report),
-        Ok(Err(error)) => {
-            report.wrong("questions", format!("the server refused one: {}", words(&error)), "let the account read its own grants")
-        }
+        Ok(Err(error)) => report.wrong(
+            "questions",
+            format!("the server refused one: {}", upstream::reason(&error)),
+            "let the account read its own grants",
+        ),
         Err(_) => report.wrong("questions", "the server connected but did not answer", "look at the server's load and log"),
     }
     let _ = tokio::time::timeout(limit, connection.disconnect()).await;

@@ -9,9 +9,9 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use tokio_util::sync::CancellationToken;
 
-use super::check::{options, words};
 use crate::config::Config;
 use crate::metrics::{Health, Metrics};
+use crate::upstream;
 
 /// Time between two questions.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -28,7 +28,7 @@ pub async fn watch(config: &Config, health: &Health, metrics: &Metrics, shutdown
         let asked = tokio::time::timeout(limit, ask(config, &mut connection)).await;
         let lost = match asked {
             Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(words(&error)),
+            Ok(Err(error)) => Some(upstream::reason(&error)),
             Err(_) => Some(format!("no answer within {} ms", limit.as_millis())),
         };
         let is_up = lost.is_none();
@@ -64,7 +64,7 @@ async fn ask(config: &Config, connection: &mut Option<Conn>) -> mysql_async::Res
     match connection {
         Some(connection) => connection.ping().await,
         None => {
-            let mut new = Conn::new(options(config)).await?;
+            let mut new = upstream::open(&config.upstream).await?;
             new.query_drop("DO 0").await?;
             *connection = Some(new);
             Ok(())

@@ -45,6 +45,16 @@ pub struct Listen {
     pub max_connections: usize,
     /// Seconds a client may take to log in.
     pub login_timeout_s: u64,
+    /// `off`, `preferred` or `required`.
+    pub tls: String,
+    /// The proxy's certificate, and those between it and the authority, in PEM.
+    pub tls_cert: String,
+    /// The certificate's private key in PEM.
+    pub tls_key: String,
+    /// Authorities in PEM; where given, clients must show a certificate that one of them signed.
+    pub tls_ca: String,
+    /// A private RSA key in PEM for passwords of clients without TLS; empty makes one at each start.
+    pub rsa_key: String,
 }
 
 /// `[upstream]`
@@ -60,8 +70,14 @@ pub struct Upstream {
     pub password: String,
     /// A file that holds the password instead; empty for none.
     pub password_file: String,
-    /// `off` is the only value yet.
+    /// `off`, `preferred`, `required`, `verify-ca` or `verify-identity`.
     pub tls: String,
+    /// Authorities in PEM that the server's certificate is verified with.
+    pub tls_ca: String,
+    /// The certificate in PEM that the server is shown; empty for none.
+    pub tls_cert: String,
+    /// Its private key in PEM.
+    pub tls_key: String,
     /// Milliseconds to wait for a connection to the server.
     pub connect_timeout_ms: u64,
 }
@@ -158,7 +174,17 @@ pub struct Log {
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { address: SocketAddr::from(([127, 0, 0, 1], 6033)), threads: 0, max_connections: 10_000, login_timeout_s: 10 }
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 6033)),
+            threads: 0,
+            max_connections: 10_000,
+            login_timeout_s: 10,
+            tls: "off".into(),
+            tls_cert: String::new(),
+            tls_key: String::new(),
+            tls_ca: String::new(),
+            rsa_key: String::new(),
+        }
     }
 }
 
@@ -170,6 +196,9 @@ impl Default for Upstream {
             password: String::new(),
             password_file: String::new(),
             tls: "off".into(),
+            tls_ca: String::new(),
+            tls_cert: String::new(),
+            tls_key: String::new(),
             connect_timeout_ms: 3000,
         }
     }
@@ -224,6 +253,9 @@ impl fmt::Debug for Upstream {
             .field("password", &mask(&self.password))
             .field("password_file", &self.password_file)
             .field("tls", &self.tls)
+            .field("tls_ca", &self.tls_ca)
+            .field("tls_cert", &self.tls_cert)
+            .field("tls_key", &self.tls_key)
             .field("connect_timeout_ms", &self.connect_timeout_ms)
             .finish()
     }
@@ -254,6 +286,11 @@ impl Config {
 }
 
 impl Upstream {
+    /// `true` where the address is the path of a Unix socket.
+    pub fn is_local(&self) -> bool {
+        self.address.starts_with('/')
+    }
+
     /// Host and port of [`Upstream::address`]; brackets around an IPv6 address are taken off. `None` where it has no port.
     pub fn host_port(&self) -> Option<(String, u16)> {
         let (host, port) = self.address.rsplit_once(':')?;

@@ -41,7 +41,7 @@ fn every_key_can_be_overridden_by_its_variable() {
     for (section, key, value) in Config::default().entries() {
         let other = match (key.as_str(), &value) {
             ("password_file", _) => continue, // has a test of its own
-            ("tls", _) => continue,           // has one value only
+            ("tls", _) => continue,           // has tests of its own
             ("format", _) => "json".into(),
             ("level", _) => "debug".into(),
             ("protocol", _) => "sentry".into(),
@@ -83,7 +83,12 @@ fn wrong_values_are_refused_with_a_remedy() {
         ("[upstream]\naddress = \"db\"", "host:port"),
         ("[upstream]\naddress = \"db:0\"", "host:port"),
         ("[upstream]\naddress = \"::1:3306\"", "host:port"),
-        ("[upstream]\ntls = \"required\"", "not carried yet"),
+        ("[upstream]\ntls = \"on\"", "\"verify-ca\""),
+        ("[upstream]\ntls = \"verify-ca\"", "ca.pem"),
+        ("[upstream]\ntls = \"required\"\ntls_key = \"k\"", "belong together"),
+        ("[listen]\ntls = \"on\"", "\"preferred\""),
+        ("[listen]\ntls = \"preferred\"", "the proxy's certificate"),
+        ("[listen]\ntls = \"required\"\ntls_cert = \"c\"", "its private key"),
         ("[upstream]\nuser = \"\"", "is empty"),
         ("[upstream]\nuser = \"tidegate_admin\"", "no account on the server"),
         ("[upstream]\nconnect_timeout_ms = 0", "must not be 0"),

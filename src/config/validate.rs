@@ -11,6 +11,7 @@ const MAX_HOLD_MS_MAX: u64 = 60_000;
 /// [`Error::Value`] for the first key that cannot be used.
 pub(super) fn validate(config: &Config) -> Result<(), Error> {
     listening(config)?;
+    listen_tls(config)?;
     accounts(config)?;
     upstream(config)?;
     times(config)?;
@@ -54,9 +55,33 @@ fn upstream(config: &Config) -> Result<(), Error> {
         let reason = format!("\"{}\" is not a host and a port", config.upstream.address);
         return Err(wrong("upstream", "address", reason, "write host:port such as \"db.internal:3306\" or \"[::1]:3306\""));
     }
-    if config.upstream.tls != "off" {
-        let reason = format!("\"{}\": TLS to the server is not carried yet", config.upstream.tls);
-        return Err(wrong("upstream", "tls", reason, "write \"off\", or run the proxy beside the server"));
+    let tls = config.upstream.tls.as_str();
+    if !["off", "preferred", "required", "verify-ca", "verify-identity"].contains(&tls) {
+        let remedy = "write \"off\", \"preferred\", \"required\", \"verify-ca\" or \"verify-identity\"";
+        return Err(wrong("upstream", "tls", format!("\"{tls}\" is unknown"), remedy));
+    }
+    if tls.starts_with("verify") && config.upstream.tls_ca.is_empty() {
+        let remedy = "give a PEM file with the certificate of the authority that signed the server's; MySQL keeps its own as ca.pem in its data directory";
+        return Err(wrong("upstream", "tls_ca", format!("is empty, and tls is \"{tls}\""), remedy));
+    }
+    if tls != "off" && config.upstream.tls_cert.is_empty() != config.upstream.tls_key.is_empty() {
+        return Err(wrong("upstream", "tls_cert", "and tls_key belong together, and one is empty", "give both, or none"));
+    }
+    Ok(())
+}
+
+fn listen_tls(config: &Config) -> Result<(), Error> {
+    let listen = &config.listen;
+    let tls = listen.tls.as_str();
+    if !["off", "preferred", "required"].contains(&tls) {
+        let remedy = "write \"off\", \"preferred\" or \"required\"";
+        return Err(wrong("listen", "tls", format!("\"{tls}\" is unknown"), remedy));
+    }
+    for (key, file) in [("tls_cert", &listen.tls_cert), ("tls_key", &listen.tls_key)] {
+        if tls != "off" && file.is_empty() {
+            let remedy = "give PEM files with the proxy's certificate as tls_cert and its private key as tls_key";
+            return Err(wrong("listen", key, format!("is empty, and tls is \"{tls}\""), remedy));
+        }
     }
     Ok(())
 }

@@ -1,14 +1,19 @@
 //! Sockets: listening, dialling the server, and how every one of them is set.
 //!
-//! Owns: socket options. Never: a byte of the protocol.
+//! Owns: socket options, certificates. Never: a byte of the protocol.
+//! See: `socket.rs` for what a session reads and writes, `tls.rs` for TLS.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::Interest;
+use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
+
+mod socket;
+pub mod tls;
+
+pub use socket::{Ahead, Socket, Stream, watch_for_end};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -43,7 +48,7 @@ pub enum DialError {
 /// # Errors
 /// What the operating system says: the address is in use, or not this machine's.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -75,23 +80,10 @@ pub async fn dial(address: &str, timeout: Duration) -> Result<TcpStream, DialErr
     Ok(stream)
 }
 
-/// Gives a future that resolves when the peer has closed or is gone, also while bytes that it sent before are not read yet.
-///
-/// # Errors
-/// Where the operating system has no further descriptor.
-pub fn watch_for_end(stream: &TcpStream) -> io::Result<impl Future<Output = ()> + Send + use<>> {
-    // A descriptor of its own: the stream's reader and this would take each other's wake-ups.
-    let twin = TcpStream::from_std(SockRef::from(stream).try_clone()?.into())?;
-    Ok(async move {
-        // PRIORITY leaves out what can be read, and includes the end.
-        while twin.ready(Interest::PRIORITY).await.is_ok_and(|ready| !ready.is_read_closed()) {
-            tokio::task::yield_now().await;
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt as _;
+
     use super::*;
 
     #[tokio::test]
@@ -110,14 +102,15 @@ mod tests {
         let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let near = dial(&listener.local_addr().unwrap().to_string(), Duration::from_secs(5)).await.unwrap();
         let (far, _) = listener.accept().await.unwrap();
+        let far = Stream::from(far);
         let mut ended = Box::pin(watch_for_end(&far).unwrap());
         near.try_write(b"unread").unwrap();
-        far.readable().await.unwrap();
         assert!(tokio::time::timeout(Duration::from_millis(20), ended.as_mut()).await.is_err(), "bytes are not the end");
         drop(near);
         tokio::time::timeout(Duration::from_secs(5), ended).await.unwrap();
-        let mut rest = [0; 10];
-        assert_eq!(far.try_read(&mut rest).unwrap(), 6);
+        let (mut far, mut rest) = (far, Vec::new());
+        far.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, b"unread");
     }
 
     #[tokio::test]

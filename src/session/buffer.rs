@@ -7,8 +7,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
+
+use crate::net::Stream;
 
 /// What an idle session keeps.
 pub(super) const SMALL: usize = 4 << 10;
@@ -21,12 +22,14 @@ pub(super) struct Buffer {
     data: Vec<u8>,
     start: usize,
     ready: usize,
+    /// The stream may still keep some of what was written, as TLS does.
+    is_unflushed: bool,
 }
 
 impl Buffer {
     /// Starts with bytes that were read before.
     pub(super) fn with(bytes: &[u8]) -> Self {
-        Self { data: bytes.to_vec(), start: 0, ready: 0 }
+        Self { data: bytes.to_vec(), start: 0, ready: 0, is_unflushed: false }
     }
 
     /// What is not judged yet.
@@ -36,7 +39,7 @@ impl Buffer {
 
     /// `true` while something may be written.
     pub(super) fn is_ready(&self) -> bool {
-        self.ready > self.start
+        self.ready > self.start || self.is_unflushed
     }
 
     /// `true` while nothing is kept at all.
@@ -96,7 +99,7 @@ impl Buffer {
     }
 
     /// Reads once, or until what was there is read; returns how many bytes, 0 at the end of the stream.
-    pub(super) fn poll_fill(&mut self, context: &mut Context<'_>, stream: &mut TcpStream, limit: usize) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_fill(&mut self, context: &mut Context<'_>, stream: &mut Stream, limit: usize) -> Poll<io::Result<usize>> {
         let mut total = 0;
         while self.make_room(limit) {
             let room = self.data.capacity() - self.data.len();
@@ -119,7 +122,7 @@ impl Buffer {
     }
 
     /// Writes what is ready; returns whether anything went out.
-    pub(super) fn poll_flush(&mut self, context: &mut Context<'_>, stream: &mut TcpStream) -> io::Result<bool> {
+    pub(super) fn poll_flush(&mut self, context: &mut Context<'_>, stream: &mut Stream) -> io::Result<bool> {
         let mut wrote = false;
         while let Some(bytes) = self.data.get(self.start..self.ready)
             && !bytes.is_empty()
@@ -133,6 +136,13 @@ impl Buffer {
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => break,
             }
+        }
+        if wrote || self.is_unflushed {
+            // Nothing to do, and no system call, without TLS.
+            self.is_unflushed = match Pin::new(&mut *stream).poll_flush(context) {
+                Poll::Ready(done) => done.map(|()| false)?,
+                Poll::Pending => true,
+            };
         }
         if wrote && self.is_empty() {
             self.rest();

@@ -4,9 +4,9 @@ use std::io;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
-use crate::wire::packet::{HEADER, Header};
+use crate::net::Stream;
+use crate::wire::packet::{self, HEADER, Header};
 
 /// The longest packet of a login: attributes may be long.
 pub(super) const LOGIN_MAX: usize = 1 << 20;
@@ -39,13 +39,15 @@ impl Packet {
 /// One side of a session during its login.
 #[derive(Debug)]
 pub(super) struct Channel {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     pub(super) buffer: BytesMut,
+    /// The sequence number that the peer expects next.
+    pub(super) next: u8,
 }
 
 impl Channel {
-    pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, buffer: BytesMut::new() }
+    pub(super) fn new(stream: impl Into<Stream>) -> Self {
+        Self { stream: stream.into(), buffer: BytesMut::new(), next: 0 }
     }
 
     /// Reads the next packet.
@@ -59,6 +61,7 @@ impl Channel {
                     return Err(Broken::TooLarge);
                 }
                 if self.buffer.len() >= HEADER + header.length {
+                    self.next = header.sequence.wrapping_add(1);
                     return Ok(Packet { sequence: header.sequence, bytes: self.buffer.split_to(HEADER + header.length) });
                 }
             }
@@ -70,7 +73,15 @@ impl Channel {
     }
 
     pub(super) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes).await
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
+    }
+
+    /// Sends a payload with the number that the peer expects.
+    pub(super) async fn send_payload(&mut self, payload: &[u8]) -> io::Result<()> {
+        let mut out = Vec::with_capacity(HEADER + payload.len());
+        self.next = packet::push(&mut out, self.next, payload);
+        self.send(&out).await
     }
 
     /// What was read beyond the last packet.

@@ -28,7 +28,7 @@ const WORDS_READ_MAX: usize = 16 << 10;
 const EXPECTED_MAX: usize = 1024;
 
 /// What became of an attempt to take the next command.
-enum Step {
+pub(super) enum Step {
     /// It was taken; there may be another.
     Taken,
     /// More bytes, a reply or a gate must come first.
@@ -44,7 +44,7 @@ impl Exchange {
                 (Rest::Pass | Rest::Refuse(_), _) => self.step_over_rest(),
                 (Rest::None, Mode::Command) => self.command(task),
                 (Rest::None, Mode::File) => self.file(),
-                (Rest::None, Mode::Dialogue) => self.dialogue(),
+                (Rest::None, Mode::Dialogue) => self.dialogue()?,
                 (Rest::None, Mode::Opaque) => {
                     let length = self.up.unjudged().len();
                     self.up.release(length);
@@ -98,10 +98,12 @@ impl Exchange {
     }
 
     /// A login's dialogue: whatever the client answers; a command behind it waits.
-    fn dialogue(&mut self) -> Step {
+    fn dialogue(&mut self) -> Result<Step, Over> {
         match Header::read(self.up.unjudged()) {
-            Some(header) if header.sequence != 0 => self.pass(),
-            _ => Step::Waits,
+            Some(header) if header.sequence == 0 => Ok(Step::Waits),
+            Some(header) if self.translation.is_some() => self.translate_up(header),
+            Some(_) => Ok(self.pass()),
+            None => Ok(Step::Waits),
         }
     }
 
@@ -207,6 +209,10 @@ impl Exchange {
                 Purpose::Prepare(text)
             }
             command::CHANGE_USER => {
+                if let Some(translation) = &mut self.translation {
+                    let plugin = login::change_user_plugin(payload, self.capabilities).unwrap_or_default();
+                    translation.begin(&String::from_utf8_lossy(plugin));
+                }
                 let schema = login::change_user_schema(payload, self.capabilities).unwrap_or_default();
                 Purpose::ChangeUser(String::from_utf8_lossy(schema).into_owned())
             }

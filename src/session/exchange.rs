@@ -12,14 +12,14 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::census::Record;
 use crate::client_error::ClientError;
-use crate::net;
+use crate::net::{self, Stream};
 use crate::wire::packet::Walker;
 use crate::wire::reply::Tracker;
 use crate::wire::{answer, command};
@@ -30,10 +30,14 @@ use super::login::Established;
 use super::prepared::Prepared;
 use super::replies::Expected;
 use super::transaction::{Transaction, Work};
-use super::{Context, LAST_BYTES, hang_up};
+use super::translate::Translation;
+use super::{Context, hang_up, send_last};
 
 /// The futures of a shutdown are looked at when nothing else woke the session, and now and then.
 const LOOK_AROUND: u32 = 64;
+
+/// How long the server may take to read a goodbye.
+const GOODBYE: Duration = Duration::from_millis(100);
 
 /// Why the exchange ended.
 #[derive(Debug)]
@@ -76,8 +80,8 @@ pub(super) enum Rest {
 pub(super) struct Exchange {
     pub(super) context: Arc<Context>,
     pub(super) record: Arc<Record>,
-    client: TcpStream,
-    server: TcpStream,
+    client: Stream,
+    server: Stream,
     pub(super) up: Buffer,
     pub(super) down: Buffer,
     pub(super) mode: Mode,
@@ -95,6 +99,8 @@ pub(super) struct Exchange {
     /// The default schema; `None` where it cannot be told.
     pub(super) schema: Option<String>,
     pub(super) desk: Desk,
+    /// Where only one side is secure: what a COM_CHANGE_USER needs.
+    pub(super) translation: Option<Box<Translation>>,
     /// COM_STMT_SEND_LONG_DATA went by and its COM_STMT_EXECUTE did not yet.
     pub(super) is_amid_long_data: bool,
     /// Resolves when the client has gone, where a full buffer would hide it.
@@ -127,6 +133,7 @@ pub(super) async fn carry(established: Established, context: Arc<Context>, recor
         prepared: Prepared::default(),
         schema: Some(established.schema),
         desk: Desk::default(),
+        translation: established.translation,
         is_amid_long_data: false,
         client_end: None,
         shutdown,
@@ -267,15 +274,15 @@ impl Exchange {
             Over::Stopped => {
                 if mode == Mode::Command {
                     // The server's log counts a connection that just ends as aborted.
-                    let _ = server.try_write(&[1, 0, 0, 0, command::QUIT]);
+                    let quit = send_last(&mut server, &[1, 0, 0, 0, command::QUIT]);
+                    let _ = tokio::time::timeout(GOODBYE, quit).await;
                 }
             }
         }
         let _ = server.shutdown().await;
         // The server rolls back now; who waits for this transaction need not wait for the client to hang up.
         record.transaction_closed();
-        let sent = tokio::time::timeout(LAST_BYTES, client.write_all(&owed)).await;
-        if matches!(sent, Ok(Ok(()))) {
+        if send_last(&mut client, &owed).await {
             hang_up(client).await;
         }
     }

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::Config;
-use crate::wire::capabilities::{CLIENT_MYSQL, LONG_FLAG, PLUGIN_AUTH, PROTOCOL_41, SECURE_CONNECTION, TRANSACTIONS};
+use crate::wire::capabilities::{CLIENT_MYSQL, LONG_FLAG, PLUGIN_AUTH, PROTOCOL_41, SECURE_CONNECTION, SSL, TRANSACTIONS};
 use crate::wire::greeting::Greeting;
 use crate::wire::login::Response;
-use crate::wire::packet;
+use crate::wire::seal::seal;
 use crate::wire::{answer, command, scramble};
 
+use super::Context;
 use super::channel::{Broken, Channel};
 
 const WANTED: u64 = CLIENT_MYSQL | LONG_FLAG | PROTOCOL_41 | TRANSACTIONS | SECURE_CONNECTION | PLUGIN_AUTH;
@@ -31,12 +31,14 @@ enum Unsaid {
     Strange,
     #[error("the server's public key cannot be used")]
     Key,
+    #[error("{0}")]
+    Tls(String),
 }
 
 /// Finishes the login with the engine's account and quits, in the background.
-pub(super) fn say(mut server: Channel, greeting: Greeting, config: Arc<Config>) {
+pub(super) fn say(mut server: Channel, greeting: Greeting, context: Arc<Context>) {
     drop(tokio::spawn(async move {
-        match tokio::time::timeout(PATIENCE, quit(&mut server, &greeting, &config)).await {
+        match tokio::time::timeout(PATIENCE, quit(&mut server, &greeting, &context)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "a login that ended at the proxy was not finished on the server"),
             Err(_) => tracing::debug!("a login that ended at the proxy was not finished on the server in time"),
@@ -44,18 +46,26 @@ pub(super) fn say(mut server: Channel, greeting: Greeting, config: Arc<Config>) 
     }));
 }
 
-async fn quit(server: &mut Channel, greeting: &Greeting, config: &Config) -> Result<(), Unsaid> {
-    let password = config.upstream.password.as_bytes();
+async fn quit(server: &mut Channel, greeting: &Greeting, context: &Context) -> Result<(), Unsaid> {
+    let upstream = &context.config.upstream;
+    let password = upstream.password.as_bytes();
     let (mut plugin, mut salt) = (greeting.plugin.clone(), greeting.salt.clone());
+    let security = context.security.load_full();
+    let with_tls = security.wants_back(server, greeting).map_err(Unsaid::Tls)?;
+    let wanted = WANTED & greeting.capabilities | CLIENT_MYSQL | if with_tls { SSL } else { 0 };
     let proof = scramble::proof(&plugin, &salt, password).unwrap_or_default();
-    let response = Response::own(WANTED & greeting.capabilities | CLIENT_MYSQL, &config.upstream.user, &proof, &plugin);
-    send(server, 1, &response).await?;
+    let response = Response::own(wanted, &upstream.user, &proof, &plugin);
+    if with_tls {
+        let (host, _) = upstream.host_port().unwrap_or_default();
+        security.secure_back(server, &response, &host).await?;
+    }
+    server.send_payload(&response).await?;
     loop {
         let told = server.packet().await?;
-        let next = told.sequence.wrapping_add(1);
         match told.payload() {
             [0, ..] => {
-                send(server, 0, &[command::QUIT]).await?;
+                server.next = 0;
+                server.send_payload(&[command::QUIT]).await?;
                 // The server closes when it has seen it; closing first could reset the connection under it.
                 let _ = server.packet().await;
                 return Ok(());
@@ -64,31 +74,18 @@ async fn quit(server: &mut Channel, greeting: &Greeting, config: &Config) -> Res
             payload @ [0xfe, ..] => {
                 (plugin, salt) = answer::auth_switch(payload).ok_or(Unsaid::Strange)?;
                 let proof = scramble::proof(&plugin, &salt, password).unwrap_or_default();
-                send(server, next, &proof).await?;
+                server.send_payload(&proof).await?;
             }
             [1, 3] => {}
-            // Full authentication: the password goes encrypted with the server's key, which 02 asks for.
-            [1, 4] => send(server, next, &[2]).await?,
+            // Full authentication: the password itself where nobody reads along.
+            [1, 4] if server.stream.is_secure() => server.send_payload(&[password, &[0]].concat()).await?,
+            // Else it goes encrypted with the server's key, which 02 asks for.
+            [1, 4] => server.send_payload(&[2]).await?,
             [1, key @ ..] => {
-                let sealed = seal(password, &salt, key).ok_or(Unsaid::Key)?;
-                send(server, next, &sealed).await?;
+                let sealed = seal(&[password, &[0]].concat(), &salt, key).ok_or(Unsaid::Key)?;
+                server.send_payload(&sealed).await?;
             }
             _ => return Err(Unsaid::Strange),
         }
     }
-}
-
-async fn send(server: &mut Channel, sequence: u8, payload: &[u8]) -> std::io::Result<()> {
-    let mut out = Vec::new();
-    packet::push(&mut out, sequence, payload);
-    server.send(&out).await
-}
-
-/// The password as caching_sha2_password wants it without TLS: with its zero byte, mixed with the salt, encrypted.
-fn seal(password: &[u8], salt: &[u8], key: &[u8]) -> Option<Vec<u8>> {
-    if salt.is_empty() || !key.starts_with(b"-----BEGIN PUBLIC KEY-----") {
-        return None;
-    }
-    let mixed: Vec<u8> = password.iter().chain(&[0]).zip(salt.iter().cycle()).map(|(a, b)| a ^ b).collect();
-    Some(mysql_common::crypto::encrypt(&mixed, key))
 }

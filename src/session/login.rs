@@ -10,28 +10,30 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::census::Record;
 use crate::client_error::ClientError;
 use crate::metrics::LoginResult;
-use crate::net;
+use crate::net::{self, Stream, tls};
 use crate::wire::answer;
-use crate::wire::capabilities::{CLIENT_MYSQL, MASKED, OWN, PLUGIN_AUTH};
+use crate::wire::capabilities::{CLIENT_MYSQL, MASKED, OWN, PLUGIN_AUTH, SSL};
+use crate::wire::dialogue::{Dialogue, Stuck, Turn};
 use crate::wire::greeting::Greeting;
-use crate::wire::login::{Refused, Response};
-use crate::wire::packet::{self, HEADER, Header};
+use crate::wire::login::{Refused, Response, is_tls_request};
+use crate::wire::packet::{self, HEADER};
 use crate::wire::scramble::{self, CACHING_SHA2, NATIVE};
 
 use super::channel::{Broken, Channel, Packet};
+use super::secure::Security;
+use super::translate::{self, Translation};
 use super::{Context, farewell, hang_up, refuse};
 
 /// A session that both sides have agreed to.
 #[derive(Debug)]
 pub(super) struct Established {
-    pub(super) client: TcpStream,
-    pub(super) server: TcpStream,
+    pub(super) client: Stream,
+    pub(super) server: Stream,
     /// What the client sent behind its login.
     pub(super) from_client: BytesMut,
     /// What the server sent behind its OK.
@@ -42,12 +44,14 @@ pub(super) struct Established {
     pub(super) status: u16,
     /// The schema that the client asked for.
     pub(super) schema: String,
+    /// Where only one side is secure: what a COM_CHANGE_USER needs.
+    pub(super) translation: Option<Box<Translation>>,
 }
 
 /// An admin who has proven the password and was told so.
 #[derive(Debug)]
 pub(super) struct AdminDoor {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     pub(super) already_read: BytesMut,
     pub(super) capabilities: u64,
     pub(super) connection_id: u64,
@@ -74,15 +78,18 @@ struct Greeted<'a> {
     offered: u64,
     connection_id: u64,
     deadline: Instant,
+    security: Arc<Security>,
 }
 
 /// Leads a client through its login.
-pub(super) async fn login(client: TcpStream, context: &Arc<Context>, record: &Arc<Record>) -> Outcome {
+pub(super) async fn login(client: Stream, context: &Arc<Context>, record: &Arc<Record>) -> Outcome {
     let deadline = Instant::now() + Duration::from_secs(context.config.listen.login_timeout_s);
     let mut client = Channel::new(client);
     let was_full = context.is_full(0);
-    let Some((mut server, mut greeting_packet)) = reach(context, record).await else {
-        return without_server(client, context, record, deadline).await;
+    let security = context.security.load_full();
+    let unreachable = || ClientError::UpstreamUnreachable { address: context.config.upstream.address.clone() };
+    let Some((server, mut greeting_packet)) = reach(context, record).await else {
+        return without_server(client, context, record, deadline, unreachable()).await;
     };
     if greeting_packet.payload().first() == Some(&0xff) {
         // 1040, 1129, 1130: the server's own words, unchanged (I-P4).
@@ -94,46 +101,49 @@ pub(super) async fn login(client: TcpStream, context: &Arc<Context>, record: &Ar
     }
     let Some(greeting) = Greeting::read(greeting_packet.payload()) else {
         tracing::error!(upstream = %context.config.upstream.address, "what answers at [upstream] address does not greet like MySQL or MariaDB");
-        return without_server(client, context, record, deadline).await;
+        return without_server(client, context, record, deadline, unreachable()).await;
     };
-    let offered = greeting_packet.bytes.get_mut(HEADER..).map_or(0, |payload| greeting.mask(payload));
+    let with_tls = match security.wants_back(&server, &greeting) {
+        Ok(with_tls) => with_tls,
+        Err(reason) => {
+            let error = insecure(context, reason);
+            farewell::say(server, greeting, context.clone());
+            return without_server(client, context, record, deadline, error).await;
+        }
+    };
+    let offered = greeting_packet.bytes.get_mut(HEADER..).map_or(0, |payload| greeting.mask(payload, security.offered()));
     let connection_id = u64::from(greeting.connection_id);
     record.connection_id.store(connection_id, Ordering::Relaxed);
     if client.send(&greeting_packet.bytes).await.is_err() {
         context.metrics.login(LoginResult::broken);
-        farewell::say(server, greeting, context.config.clone());
+        farewell::say(server, greeting, context.clone());
         return Outcome::Over;
     }
-    let mut greeted = Greeted { client, context, record, salt: greeting.salt.clone(), offered, connection_id, deadline };
+    let mut greeted = Greeted { client, context, record, salt: greeting.salt.clone(), offered, connection_id, deadline, security };
     let (packet, response) = match greeted.response().await {
         Ok(answer) => answer,
         Err(failed) => {
-            farewell::say(server, greeting, context.config.clone());
+            farewell::say(server, greeting, context.clone());
             greeted.fail(failed).await;
             return Outcome::Over;
         }
     };
     if greeted.is_admin(&response) {
-        farewell::say(server, greeting, context.config.clone());
+        farewell::say(server, greeting, context.clone());
         return greeted.admin(&packet, &response).await;
     }
     if was_full && context.is_full(0) {
-        farewell::say(server, greeting, context.config.clone());
+        farewell::say(server, greeting, context.clone());
         context.warn_of_too_many(&record.client);
         let tell = Some((packet.sequence.wrapping_add(1), ClientError::TooManyConnections));
         greeted.fail(Failed { result: LoginResult::refused, tell }).await;
         return Outcome::Over;
     }
-    let masked = response.masked(packet.payload());
-    let mut out = Vec::with_capacity(HEADER + masked.len());
-    out.extend_from_slice(&Header { length: masked.len(), sequence: packet.sequence }.bytes());
-    out.extend_from_slice(&masked);
-    if server.send(&out).await.is_err() {
-        context.metrics.login(LoginResult::refused);
-        hang_up(greeted.client.stream).await;
-        return Outcome::Over;
-    }
-    greeted.relay(server, &greeting, &response).await
+    greeted.forward(server, &greeting, &packet, &response, with_tls).await
+}
+
+fn insecure(context: &Context, reason: String) -> ClientError {
+    ClientError::UpstreamSecurity { address: context.config.upstream.address.clone(), reason }
 }
 
 /// Dials the server and reads its greeting; `None` where it cannot be reached.
@@ -163,21 +173,27 @@ async fn reach(context: &Context, record: &Record) -> Option<(Channel, Packet)> 
 }
 
 /// The proxy's own greeting, so that the admin can log in while the server cannot be reached.
-async fn without_server(mut client: Channel, context: &Arc<Context>, record: &Arc<Record>, deadline: Instant) -> Outcome {
+async fn without_server(
+    mut client: Channel,
+    context: &Arc<Context>,
+    record: &Arc<Record>,
+    deadline: Instant,
+    error: ClientError,
+) -> Outcome {
+    let security = context.security.load_full();
     let salt = fresh_salt();
     let connection_id = u32::try_from(record.id.0 & u64::from(u32::MAX)).unwrap_or(0);
     let mut out = Vec::new();
-    packet::push(&mut out, 0, &Greeting::own(connection_id, &salt));
+    packet::push(&mut out, 0, &Greeting::own(connection_id, &salt, security.offered()));
     if client.send(&out).await.is_err() {
         context.metrics.login(LoginResult::broken);
         return Outcome::Over;
     }
     let connection_id = u64::from(connection_id);
-    let mut greeted = Greeted { client, context, record, salt: salt.to_vec(), offered: OWN, connection_id, deadline };
+    let mut greeted = Greeted { client, context, record, salt: salt.to_vec(), offered: OWN, connection_id, deadline, security };
     match greeted.response().await {
         Ok((packet, response)) if greeted.is_admin(&response) => greeted.admin(&packet, &response).await,
         Ok((packet, _)) => {
-            let error = ClientError::UpstreamUnreachable { address: context.config.upstream.address.clone() };
             greeted.fail(Failed { result: LoginResult::upstream_unreachable, tell: Some((packet.sequence.wrapping_add(1), error)) }).await;
             Outcome::Over
         }
@@ -199,26 +215,83 @@ impl Greeted<'_> {
     /// Reads the client's answer to the greeting.
     async fn response(&mut self) -> Result<(Packet, Response), Failed> {
         let broken = |tell| Failed { result: LoginResult::broken, tell };
-        let packet = match tokio::time::timeout_at(self.deadline, self.client.packet()).await {
-            Ok(Ok(packet)) => packet,
-            Ok(Err(Broken::Gone)) => return Err(broken(None)),
-            Ok(Err(Broken::TooLarge)) => return Err(broken(Some((2, ClientError::TooLarge)))),
-            Err(_) => return Err(broken(Some((2, ClientError::LoginTimeout)))),
-        };
+        let mut packet = self.next_packet().await?;
+        let mut expected = 1;
+        if packet.sequence == expected && is_tls_request(packet.payload()) {
+            self.secure(packet.sequence).await?;
+            packet = self.next_packet().await?;
+            expected = 2;
+        }
         let next = packet.sequence.wrapping_add(1);
-        if packet.sequence != 1 {
+        if packet.sequence != expected {
             return Err(broken(Some((next, ClientError::OutOfOrder))));
+        }
+        if self.security.must_clients && !self.client.stream.is_secure() {
+            return Err(Failed { result: LoginResult::refused, tell: Some((next, ClientError::TlsRequired)) });
         }
         let response = Response::read(packet.payload()).map_err(|refused| {
             let error = match refused {
                 Refused::TooOld => ClientError::ClientTooOld,
-                Refused::Tls => ClientError::TlsNotOffered,
                 Refused::Malformed => ClientError::BadHandshake,
             };
             broken(Some((next, error)))
         })?;
         let _ = self.record.user.set(String::from_utf8_lossy(&response.user).into_owned());
         Ok((packet, response))
+    }
+
+    async fn next_packet(&mut self) -> Result<Packet, Failed> {
+        let broken = |tell| Failed { result: LoginResult::broken, tell };
+        match tokio::time::timeout_at(self.deadline, self.client.packet()).await {
+            Ok(Ok(packet)) => Ok(packet),
+            Ok(Err(Broken::Gone)) => Err(broken(None)),
+            Ok(Err(Broken::TooLarge)) => Err(broken(Some((2, ClientError::TooLarge)))),
+            Err(_) => Err(broken(Some((2, ClientError::LoginTimeout)))),
+        }
+    }
+
+    /// Shakes hands with a client that asks for TLS.
+    async fn secure(&mut self, sequence: u8) -> Result<(), Failed> {
+        let broken = |tell| Failed { result: LoginResult::broken, tell };
+        let Some(front) = &self.security.front else {
+            return Err(broken(Some((sequence.wrapping_add(1), ClientError::TlsNotOffered))));
+        };
+        let ahead = self.client.take_buffer();
+        match tokio::time::timeout_at(self.deadline, front.accept(&mut self.client.stream, ahead)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                let (session, client) = (self.record.id, &self.record.client);
+                tracing::info!(%session, %client, %error, "a client's TLS failed; see that it trusts the certificate of [listen] tls_cert and shows one of its own where [listen] tls_ca is given");
+                Err(broken(None))
+            }
+            Err(_) => Err(broken(None)),
+        }
+    }
+
+    /// Hands the client's login over to the server, secured as the settings want it.
+    async fn forward(mut self, mut server: Channel, greeting: &Greeting, packet: &Packet, response: &Response, with_tls: bool) -> Outcome {
+        let masked = response.masked(packet.payload(), if with_tls { SSL } else { 0 });
+        if with_tls {
+            let (host, _) = self.context.config.upstream.host_port().unwrap_or_default();
+            let shaken = tokio::time::timeout_at(self.deadline, self.security.secure_back(&mut server, &masked, &host)).await;
+            let reason = match shaken {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(tls::explain(&error)),
+                Err(_) => Some("it did not finish the TLS handshake in time; see its load".to_owned()),
+            };
+            if let Some(reason) = reason {
+                let tell = Some((self.client.next, insecure(self.context, reason)));
+                self.fail(Failed { result: LoginResult::upstream_unreachable, tell }).await;
+                return Outcome::Over;
+            }
+        }
+        if server.send_payload(&masked).await.is_err() {
+            self.context.metrics.login(LoginResult::refused);
+            hang_up(self.client.stream).await;
+            return Outcome::Over;
+        }
+        self.client.next = packet.sequence.wrapping_add(1);
+        self.relay(server, greeting, response).await
     }
 
     /// Counts a login that ends here, and tells the client why.
@@ -303,6 +376,9 @@ impl Greeted<'_> {
 
     /// Carries the dialogue of a login to its OK or ERR, whatever the plugins say to each other.
     async fn relay(mut self, mut server: Channel, greeting: &Greeting, response: &Response) -> Outcome {
+        let (is_client_secure, is_server_secure) = (self.client.stream.is_secure(), server.stream.is_secure());
+        let plugin = if response.plugin.is_empty() { &greeting.plugin } else { &response.plugin };
+        let mut dialogue = Dialogue::new(plugin, &greeting.salt, is_client_secure, is_server_secure, self.security.keys.clone());
         let mut from_client = BytesMut::new();
         loop {
             tokio::select! {
@@ -312,7 +388,13 @@ impl Greeted<'_> {
                         hang_up(self.client.stream).await;
                         return Outcome::Over;
                     };
-                    if self.client.send(&packet.bytes).await.is_err() {
+                    match dialogue.from_server(packet.payload()) {
+                        Ok(Turn::Back(secret)) if server.send_payload(&secret.0).await.is_ok() => continue,
+                        Ok(Turn::Back(_)) => continue,
+                        Ok(_) => {}
+                        Err(stuck) => return self.stuck(stuck).await,
+                    }
+                    if self.client.send_payload(packet.payload()).await.is_err() {
                         self.context.metrics.login(LoginResult::broken);
                         return Outcome::Over;
                     }
@@ -326,6 +408,7 @@ impl Greeted<'_> {
                     if let Some(status) = status {
                         self.context.metrics.login(LoginResult::ok);
                         from_client.unsplit(self.client.take_buffer());
+                        let translation = dialogue.translates().then(|| Box::new(Translation::new(dialogue)));
                         return Outcome::Through(Box::new(Established {
                             client: self.client.stream,
                             from_server: server.take_buffer(),
@@ -334,6 +417,7 @@ impl Greeted<'_> {
                             capabilities: response.capabilities & greeting.capabilities & !MASKED,
                             status,
                             schema: String::from_utf8_lossy(&response.schema).into_owned(),
+                            translation,
                         }));
                     }
                 }
@@ -344,7 +428,12 @@ impl Greeted<'_> {
                             from_client = packet.bytes;
                             continue;
                         }
-                        Ok(packet) => server.send(&packet.bytes).await.is_ok(),
+                        Ok(packet) => match dialogue.from_client(packet.payload()) {
+                            Ok(Turn::Pass) => server.send_payload(packet.payload()).await.is_ok(),
+                            Ok(Turn::Instead(secret)) => server.send_payload(&secret.0).await.is_ok(),
+                            Ok(Turn::Back(secret)) => self.client.send_payload(&secret.0).await.is_ok(),
+                            Err(stuck) => return self.stuck(stuck).await,
+                        },
                         Err(_) => false,
                     };
                     if !sent {
@@ -353,11 +442,18 @@ impl Greeted<'_> {
                     }
                 }
                 () = tokio::time::sleep_until(self.deadline) => {
-                    self.fail(Failed { result: LoginResult::broken, tell: Some((2, ClientError::LoginTimeout)) }).await;
+                    let tell = Some((self.client.next, ClientError::LoginTimeout));
+                    self.fail(Failed { result: LoginResult::broken, tell }).await;
                     return Outcome::Over;
                 }
             }
         }
+    }
+
+    async fn stuck(self, stuck: Stuck) -> Outcome {
+        let tell = Some((self.client.next, translate::told(stuck, &self.context.config.upstream.address)));
+        self.fail(Failed { result: LoginResult::refused, tell }).await;
+        Outcome::Over
     }
 }
 

@@ -10,8 +10,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin;
@@ -20,7 +20,7 @@ use crate::client_error::ClientError;
 use crate::config::Config;
 use crate::gate::Gates;
 use crate::metrics::{LoginResult, Metrics};
-use crate::net;
+use crate::net::{Socket, Stream};
 use crate::wire::answer;
 
 mod buffer;
@@ -33,7 +33,11 @@ mod login;
 mod notes;
 mod prepared;
 mod replies;
+mod secure;
 mod transaction;
+mod translate;
+
+pub use secure::Security;
 
 /// So many above the limit may still log in, because one of them may be the admin.
 const ADMINS: usize = 8;
@@ -55,11 +59,24 @@ pub struct Context {
     pub metrics: Metrics,
     /// Cancelled when the proxy shuts down: sessions end where no transaction is open.
     pub shutdown: CancellationToken,
+    /// Certificates and keys; a reload puts others in their place.
+    pub security: ArcSwap<Security>,
     /// What the admin's connections work with.
     pub admin: Arc<admin::Context>,
 }
 
 impl Context {
+    /// Reads the certificates and keys anew, for logins from now on; where one cannot be used, all stay as they are.
+    pub fn reload(&self) {
+        match Security::load(&self.config, Some(&self.security.load())) {
+            Ok(security) => {
+                self.security.store(Arc::new(security));
+                tracing::info!("certificates and keys were read again; new connections use them");
+            }
+            Err(error) => tracing::error!(%error, "the certificates stay as they were"),
+        }
+    }
+
     /// `true` where more clients than `listen.max_connections` and so many more are connected.
     fn is_full(&self, more: usize) -> bool {
         self.census.count() > self.config.listen.max_connections.saturating_add(more)
@@ -83,12 +100,14 @@ impl Drop for Counted<'_> {
 ///
 /// # Cancel safety
 /// Dropping it closes both connections; a held statement is given up.
-pub async fn serve(client: TcpStream, context: Arc<Context>) {
-    let Ok(address) = client.peer_addr() else { return };
-    if net::tune(&client).is_err() {
+pub async fn serve(client: impl Into<Socket>, context: Arc<Context>) {
+    let client = client.into();
+    let Ok(address) = client.peer() else { return };
+    if client.tune().is_err() {
         return;
     }
-    let entered = context.census.enter(address.to_string());
+    let client = Stream::from(client);
+    let entered = context.census.enter(address.clone());
     context.metrics.sessions.inc();
     let _counted = Counted(&context.metrics);
     if context.is_full(ADMINS) {
@@ -118,17 +137,26 @@ pub async fn serve(client: TcpStream, context: Arc<Context>) {
 }
 
 /// Sends one of the proxy's own errors and closes.
-async fn refuse(mut client: TcpStream, sequence: u8, error: &ClientError, is_negotiated: bool) {
+async fn refuse(mut client: Stream, sequence: u8, error: &ClientError, is_negotiated: bool) {
     let entry = error.entry();
     let mut out = Vec::new();
     answer::push_error(&mut out, sequence, entry.code, is_negotiated.then_some(entry.state), &error.message());
-    if matches!(tokio::time::timeout(LAST_BYTES, client.write_all(&out)).await, Ok(Ok(()))) {
+    if send_last(&mut client, &out).await {
         hang_up(client).await;
     }
 }
 
+/// Sends what a client is still owed; `false` where it does not take it in time.
+async fn send_last(client: &mut Stream, bytes: &[u8]) -> bool {
+    let sent = async {
+        client.write_all(bytes).await?;
+        client.flush().await
+    };
+    matches!(tokio::time::timeout(LAST_BYTES, sent).await, Ok(Ok(())))
+}
+
 /// Closes a client's connection with a FIN: a reset would eat what was sent last.
-async fn hang_up(mut client: TcpStream) {
+async fn hang_up(mut client: Stream) {
     if client.shutdown().await.is_err() {
         return;
     }

@@ -64,6 +64,14 @@ impl Exchange {
                 self.down.release(length);
                 return Ok(());
             }
+            if self.translation.is_some() && matches!(self.expected.front(), Some(Expected { purpose: Purpose::ChangeUser(_), .. })) {
+                match self.translate_down()? {
+                    None => return Ok(()),
+                    Some(Progress::Ended(end)) => self.reply_ended(end),
+                    Some(_) => {}
+                }
+                continue;
+            }
             let (used, progress) = self.tracker.feed(unjudged).map_err(|error| {
                 tracing::error!(session = %self.record.id, %error, "the server's bytes cannot be followed");
                 Over::Broken(ClientError::UpstreamLost)

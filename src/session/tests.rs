@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use proptest::prelude::*;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::channel::Channel;
 use super::*;
@@ -26,7 +26,7 @@ type Heard = Arc<Mutex<Vec<String>>>;
 async fn answer_one(stream: TcpStream, connection: u32, heard: Heard) {
     let mut channel = Channel::new(stream);
     let mut out = Vec::new();
-    packet::push(&mut out, 0, &Greeting::own(connection, SALT));
+    packet::push(&mut out, 0, &Greeting::own(connection, SALT, 0));
     channel.send(&out).await.unwrap();
     let Ok(login) = channel.packet().await else {
         heard.lock().unwrap().push("broken handshake".into());
@@ -98,7 +98,8 @@ impl House {
             config: config.clone(),
             metrics: metrics.clone(),
         });
-        let context = Arc::new(Context { config, gates, census, metrics, shutdown: CancellationToken::new(), admin });
+        let security = ArcSwap::from_pointee(Security::load(&config, None).unwrap());
+        let context = Arc::new(Context { security, config, gates, census, metrics, shutdown: CancellationToken::new(), admin });
         let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = door.local_addr().unwrap();
         let inside = context.clone();

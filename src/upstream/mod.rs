@@ -3,10 +3,12 @@
 //! Owns: the account and address of the engine. Never: a client's connection (see `session`).
 //! Everything goes over the text protocol, so that what is logged is what was run.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, OptsBuilder, Row};
+use mysql_async::{ClientIdentity, Conn, DriverError, IoError, Opts, OptsBuilder, Row, SslOpts};
 
 mod facts;
 mod position;
@@ -15,6 +17,7 @@ pub use facts::Facts;
 pub use position::Position;
 
 use crate::config;
+use crate::net::tls::{self, Mode};
 
 /// Why a statement of the engine did not work.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -68,7 +71,7 @@ impl From<mysql_async::Error> for Error {
     fn from(error: mysql_async::Error) -> Self {
         match error {
             mysql_async::Error::Server(server) => Self::Server { code: server.code, sqlstate: server.state, message: server.message },
-            other => Self::Lost(other.to_string()),
+            other => Self::Lost(reason(&other)),
         }
     }
 }
@@ -76,35 +79,90 @@ impl From<mysql_async::Error> for Error {
 /// How long a KILL QUERY, and the statement that it ends, may take to be answered.
 const KILL_PATIENCE: Duration = Duration::from_secs(2);
 
+/// In `verify-ca` the driver is to skip the check of the name only, and finds that check's error by this word in its text. The
+/// text holds the name that was looked for, so a name of this word makes it find it, and nothing else has it.
+const ANY_NAME: &str = "NotValidForName";
+
+/// How the account of `[upstream]` connects, TLS included.
+pub fn options(upstream: &config::Upstream) -> Opts {
+    let (host, port) = upstream.host_port().unwrap_or_else(|| (upstream.address.clone(), 3306));
+    OptsBuilder::default()
+        .ip_or_hostname(host)
+        .tcp_port(port)
+        .user(Some(&upstream.user))
+        .pass(Some(&upstream.password))
+        .prefer_socket(false)
+        .tcp_nodelay(true)
+        .stmt_cache_size(0)
+        // Set, so that the driver does not ask the server for them on every connection.
+        .max_allowed_packet(Some(64 << 20))
+        .wait_timeout(Some(28_800))
+        .ssl_opts(tls_options(upstream))
+        .into()
+}
+
+fn tls_options(upstream: &config::Upstream) -> Option<SslOpts> {
+    let options = match Mode::read(&upstream.tls).unwrap_or(Mode::Off) {
+        Mode::Off => return None,
+        Mode::Preferred | Mode::Required => SslOpts::default().with_danger_accept_invalid_certs(true),
+        Mode::VerifyCa => SslOpts::default().with_danger_skip_domain_validation(true).with_danger_tls_hostname_override(Some(ANY_NAME)),
+        Mode::VerifyIdentity => SslOpts::default(),
+    };
+    let verifies = upstream.tls.starts_with("verify");
+    let authorities = if verifies { vec![PathBuf::from(&upstream.tls_ca).into()] } else { Vec::new() };
+    let identity = (!upstream.tls_cert.is_empty())
+        .then(|| ClientIdentity::new(PathBuf::from(&upstream.tls_cert).into(), PathBuf::from(&upstream.tls_key).into()));
+    // The driver wants some authority even where it verifies nothing.
+    Some(options.with_disable_built_in_roots(verifies).with_root_certs(authorities).with_client_identity(identity))
+}
+
+/// Connects with the account of `[upstream]`; where TLS is preferred and the server has none, without it. Certificates are read
+/// anew, so that a renewed one is used.
+///
+/// # Errors
+/// The driver's own; [`reason`] puts them in words.
+pub async fn open(upstream: &config::Upstream) -> mysql_async::Result<Conn> {
+    let opts = options(upstream);
+    match Conn::new(opts.clone()).await {
+        Err(mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer)) if upstream.tls == "preferred" => {
+            Conn::new(OptsBuilder::from_opts(opts).ssl_opts(None::<SslOpts>)).await
+        }
+        other => other,
+    }
+}
+
+/// A driver's error in the words of whoever raised it, without the driver's wrapping.
+pub fn reason(error: &mysql_async::Error) -> String {
+    match error {
+        mysql_async::Error::Server(error) => format!("error {}: {}", error.code, error.message),
+        mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer) => {
+            "it does not offer TLS; set it up there, or give [upstream] tls = \"preferred\"".into()
+        }
+        mysql_async::Error::Io(IoError::Io(error)) if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+            tls::explain(error)
+        }
+        mysql_async::Error::Io(IoError::Io(error)) => error.to_string(),
+        mysql_async::Error::Io(IoError::Tls(error)) => format!("TLS: {error}; see the files of [upstream] tls_ca, tls_cert and tls_key"),
+        other => other.to_string(),
+    }
+}
+
 /// How the engine reaches the server; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Server {
-    opts: Opts,
-    address: String,
+    upstream: Arc<config::Upstream>,
     connect_timeout: Duration,
 }
 
 impl Server {
     /// The server and account of the configuration.
     pub fn new(upstream: &config::Upstream) -> Self {
-        let (host, port) = upstream.address.rsplit_once(':').unwrap_or((&upstream.address, "3306"));
-        let opts = OptsBuilder::default()
-            .ip_or_hostname(host.trim_matches(['[', ']']))
-            .tcp_port(port.parse().unwrap_or(3306))
-            .user(Some(&upstream.user))
-            .pass(Some(&upstream.password))
-            .prefer_socket(false)
-            .tcp_nodelay(true)
-            .stmt_cache_size(0)
-            // Set, so that the driver does not ask the server for them on every connection.
-            .max_allowed_packet(Some(64 << 20))
-            .wait_timeout(Some(28_800));
-        Self { opts: opts.into(), address: upstream.address.clone(), connect_timeout: Duration::from_millis(upstream.connect_timeout_ms) }
+        Self { upstream: Arc::new(upstream.clone()), connect_timeout: Duration::from_millis(upstream.connect_timeout_ms) }
     }
 
     /// `host:port`, for messages.
     pub fn address(&self) -> &str {
-        &self.address
+        &self.upstream.address
     }
 
     /// Opens a connection with the server's own session defaults.
@@ -112,9 +170,9 @@ impl Server {
     /// # Errors
     /// [`Error::Lost`] where the server does not answer in time, [`Error::Server`] where it refuses the account.
     pub async fn connect(&self) -> Result<Link, Error> {
-        let conn = match tokio::time::timeout(self.connect_timeout, Conn::new(self.opts.clone())).await {
+        let conn = match tokio::time::timeout(self.connect_timeout, open(&self.upstream)).await {
             Ok(conn) => conn?,
-            Err(_) => return Err(Error::Lost(format!("{} did not answer within {:?}", self.address, self.connect_timeout))),
+            Err(_) => return Err(Error::Lost(format!("{} did not answer within {:?}", self.upstream.address, self.connect_timeout))),
         };
         Ok(Link { conn, is_amid: false })
     }

@@ -14,7 +14,7 @@ pub const CONNECT_WITH_DB: u64 = 1 << 3;
 pub const COMPRESS: u64 = 1 << 5;
 /// The protocol of 4.1 and later.
 pub const PROTOCOL_41: u64 = 1 << 9;
-/// TLS: not carried yet.
+/// TLS: each side of the proxy agrees on it for itself.
 pub const SSL: u64 = 1 << 11;
 /// Status flags are sent.
 pub const TRANSACTIONS: u64 = 1 << 13;
@@ -49,7 +49,7 @@ pub const MARIADB_COM_MULTI: u64 = 1 << 33;
 /// MariaDB: column definitions may be left out.
 pub const MARIADB_CACHE_METADATA: u64 = 1 << 36;
 
-/// What is masked in the greeting and in the login response, because the proxy cannot carry it.
+/// What does not pass from one side to the other: agreed on each side for itself, or not carried.
 pub const MASKED: u64 = SSL | COMPRESS | ZSTD | MARIADB_COM_MULTI;
 
 /// What the proxy offers in a greeting of its own.

@@ -57,9 +57,10 @@ impl Greeting {
         Some(Self { version, connection_id, salt, capabilities, plugin, low_at })
     }
 
-    /// Clears what the proxy cannot carry in the payload that this was read from; returns what is still offered.
-    pub fn mask(&self, payload: &mut [u8]) -> u64 {
-        let offered = self.capabilities & !MASKED;
+    /// Writes into the payload that this was read from what the client is offered: what the server can do, and of what each
+    /// side agrees on for itself, `own`. Returns what is offered.
+    pub fn mask(&self, payload: &mut [u8], own: u64) -> u64 {
+        let offered = self.capabilities & !MASKED | own & MASKED;
         let bytes = offered.to_le_bytes();
         let at = self.low_at;
         let mut put = |from: usize, what: &[u8]| {
@@ -75,9 +76,9 @@ impl Greeting {
         offered
     }
 
-    /// The payload of a greeting of the proxy's own, for the time in which the server cannot be reached.
-    pub fn own(connection_id: u32, salt: &[u8; 20]) -> Vec<u8> {
-        let capabilities = OWN.to_le_bytes();
+    /// The payload of a greeting of the proxy's own, for the time in which the server cannot be reached; `more` is offered besides.
+    pub fn own(connection_id: u32, salt: &[u8; 20], more: u64) -> Vec<u8> {
+        let capabilities = (OWN | more & MASKED).to_le_bytes();
         let mut out = vec![10];
         out.extend_from_slice(b"8.0.0-Tidegate\0");
         out.extend_from_slice(&connection_id.to_le_bytes());
@@ -105,7 +106,7 @@ mod tests {
 
     #[test]
     fn the_own_greeting_reads_back() {
-        let greeting = Greeting::read(&Greeting::own(7, b"abcdefghijklmnopqrst")).unwrap();
+        let greeting = Greeting::read(&Greeting::own(7, b"abcdefghijklmnopqrst", 0)).unwrap();
         assert_eq!(greeting.connection_id, 7);
         assert_eq!(greeting.salt, b"abcdefghijklmnopqrst");
         assert_eq!(greeting.plugin, CACHING_SHA2);
@@ -114,7 +115,7 @@ mod tests {
     }
 
     fn foreign(low: u64, extension: u64) -> Vec<u8> {
-        let mut payload = Greeting::own(9, b"abcdefghijklmnopqrst");
+        let mut payload = Greeting::own(9, b"abcdefghijklmnopqrst", 0);
         let at = Greeting::read(&payload).unwrap().low_at;
         payload[at..at + 2].copy_from_slice(&low.to_le_bytes()[..2]);
         payload[at + 5..at + 7].copy_from_slice(&low.to_le_bytes()[2..4]);
@@ -126,15 +127,23 @@ mod tests {
     fn masking_clears_tls_and_compression_and_nothing_else() {
         let all = u64::from(u32::MAX);
         let mut payload = foreign(all, 0);
-        let offered = Greeting::read(&payload).unwrap().mask(&mut payload);
+        let offered = Greeting::read(&payload).unwrap().mask(&mut payload, 0);
         assert_eq!(offered, all & !(SSL | COMPRESS | ZSTD));
         assert_eq!(payload, foreign(offered, 0));
     }
 
     #[test]
+    fn what_the_proxy_offers_itself_is_added() {
+        let mut payload = foreign(OWN & !SSL, 0);
+        assert_eq!(Greeting::read(&payload).unwrap().mask(&mut payload, SSL), OWN | SSL);
+        assert_eq!(payload, foreign(OWN | SSL, 0));
+        assert_eq!(Greeting::read(&Greeting::own(7, b"abcdefghijklmnopqrst", SSL)).unwrap().capabilities, OWN | SSL);
+    }
+
+    #[test]
     fn the_extension_of_mariadb_passes() {
         let mut payload = foreign(u64::from(u32::MAX) & !CLIENT_MYSQL, 0x1d);
-        let offered = Greeting::read(&payload).unwrap().mask(&mut payload);
+        let offered = Greeting::read(&payload).unwrap().mask(&mut payload, 0);
         assert_eq!(offered >> 32, 0x1d);
         assert_eq!(Greeting::read(&payload).unwrap().capabilities, offered);
     }
@@ -144,7 +153,7 @@ mod tests {
         fn random_bytes_do_not_panic(payload in prop::collection::vec(any::<u8>(), 0..200)) {
             for protocol in [payload.clone(), [&[10], payload.as_slice()].concat()] {
                 if let Some(greeting) = Greeting::read(&protocol) {
-                    greeting.mask(&mut protocol.clone());
+                    greeting.mask(&mut protocol.clone(), SSL);
                 }
             }
         }

@@ -29,12 +29,17 @@ pub enum Refused {
     /// The protocol before 4.1, or its authentication.
     #[error("the client speaks the protocol before 4.1")]
     TooOld,
-    /// The client asks for TLS, which was not offered.
-    #[error("the client asks for TLS, which was not offered")]
-    Tls,
     /// The bytes are no login response.
     #[error("the bytes are no login response")]
     Malformed,
+}
+
+/// Bytes of a request for TLS: a login response that ends before the user name.
+pub const TLS_REQUEST: usize = 32;
+
+/// `true` where a packet in a login response's place asks for TLS.
+pub fn is_tls_request(payload: &[u8]) -> bool {
+    payload.len() == TLS_REQUEST && Fields::new(payload).integer(4).is_some_and(|capabilities| capabilities & SSL != 0)
 }
 
 impl Response {
@@ -53,9 +58,6 @@ impl Response {
         let reserved = fields.bytes(28).ok_or(Refused::Malformed)?;
         if capabilities & CLIENT_MYSQL == 0 {
             capabilities |= Fields::new(&reserved[24..]).integer(4).unwrap_or(0) << 32;
-        }
-        if fields.rest().is_empty() && capabilities & SSL != 0 {
-            return Err(Refused::Tls);
         }
         if capabilities & (SECURE_CONNECTION | PLUGIN_AUTH_LENENC) == 0 {
             return Err(Refused::TooOld);
@@ -83,10 +85,10 @@ impl Response {
         Some(Self { capabilities, user, proof, schema, plugin })
     }
 
-    /// The payload with what the proxy cannot carry cleared.
-    pub fn masked(&self, payload: &[u8]) -> Vec<u8> {
+    /// The payload as the server gets it: of what each side agrees on for itself, with `own`.
+    pub fn masked(&self, payload: &[u8], own: u64) -> Vec<u8> {
         let mut out = payload.to_vec();
-        let bytes = (self.capabilities & !MASKED).to_le_bytes();
+        let bytes = (self.capabilities & !MASKED | own & MASKED).to_le_bytes();
         if let Some(place) = out.get_mut(..4) {
             place.copy_from_slice(&bytes[..4]);
         }
@@ -123,6 +125,19 @@ impl Response {
 
 /// The schema that a COM_CHANGE_USER (its payload after the command's byte) asks for.
 pub fn change_user_schema(payload: &[u8], capabilities: u64) -> Option<&[u8]> {
+    behind_proof(payload, capabilities)?.zero_ended()
+}
+
+/// The plugin that made the proof in a COM_CHANGE_USER.
+pub fn change_user_plugin(payload: &[u8], capabilities: u64) -> Option<&[u8]> {
+    let mut fields = behind_proof(payload, capabilities)?;
+    fields.zero_ended()?;
+    // The character set.
+    fields.bytes(2)?;
+    (capabilities & PLUGIN_AUTH != 0).then(|| fields.rest().split(|byte| *byte == 0).next()).flatten()
+}
+
+fn behind_proof(payload: &[u8], capabilities: u64) -> Option<Fields<'_>> {
     let mut fields = Fields::new(payload);
     fields.zero_ended()?;
     if capabilities & SECURE_CONNECTION == 0 {
@@ -131,7 +146,7 @@ pub fn change_user_schema(payload: &[u8], capabilities: u64) -> Option<&[u8]> {
         let length = usize::from(fields.byte()?);
         fields.bytes(length)?;
     }
-    fields.zero_ended()
+    Some(fields)
 }
 
 #[cfg(test)]
@@ -150,7 +165,7 @@ mod tests {
         assert_eq!(response.user, b"app");
         assert_eq!(response.proof, b"proof");
         assert_eq!(response.plugin, "mysql_native_password");
-        assert_eq!(response.masked(&payload), payload);
+        assert_eq!(response.masked(&payload, 0), payload);
     }
 
     #[test]
@@ -158,14 +173,16 @@ mod tests {
         let mut payload = Response::own(BASE | COMPRESS | ZSTD, "app", b"proof", "p");
         let plain = Response::own(BASE, "app", b"proof", "p");
         payload.push(3);
-        assert_eq!(Response::read(&payload).unwrap().masked(&payload), plain);
+        assert_eq!(Response::read(&payload).unwrap().masked(&payload, 0), plain);
     }
 
     #[test]
-    fn old_protocols_and_tls_are_refused_by_name() {
+    fn old_protocols_are_refused_and_requests_for_tls_are_told() {
         assert_eq!(Response::read(&[0; 40]), Err(Refused::TooOld));
-        let request = &Response::own(BASE | SSL, "", b"", "")[..32];
-        assert_eq!(Response::read(request), Err(Refused::Tls));
+        let request = &Response::own(BASE | SSL, "", b"", "")[..TLS_REQUEST];
+        assert!(is_tls_request(request));
+        assert!(!is_tls_request(&Response::own(BASE | SSL, "app", b"", "")));
+        assert!(!is_tls_request(&Response::own(BASE, "", b"", "")[..TLS_REQUEST]));
         assert_eq!(Response::read(&Response::own(BASE, "app", b"proof", "p")[..34]), Err(Refused::Malformed));
         assert_eq!(Response::read(&[]), Err(Refused::Malformed));
     }
@@ -186,7 +203,7 @@ mod tests {
                     payload[1] |= flags;
                 }
                 if let Ok(response) = Response::read(&payload) {
-                    let _ = response.masked(&payload);
+                    let _ = response.masked(&payload, 0);
                 }
             }
         }

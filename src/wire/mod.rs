@@ -7,8 +7,10 @@
 pub mod answer;
 pub mod capabilities;
 pub mod command;
+pub mod dialogue;
 pub mod greeting;
 pub mod login;
 pub mod packet;
 pub mod reply;
 pub mod scramble;
+pub mod seal;

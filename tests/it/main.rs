@@ -32,6 +32,7 @@ mod history;
 mod migrations;
 mod refusals;
 mod sessions;
+mod tls;
 mod wire;
 
 /// Drives a scenario to its end; its error, with every cause, is the test's failure.

@@ -5,6 +5,7 @@
 //! process whatever becomes of it. Never: skips a test because something is missing.
 
 pub mod admin;
+pub mod certificates;
 pub mod compare;
 pub mod failpoints;
 pub mod lab;

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::admin::Admin;
 use super::metrics;
-use super::process::{Process, free_port, text_of};
+use super::process::{Process, free_port, run, text_of};
 use super::servers::{APP, ENGINE, connect};
 
 /// The admin account of every proxy that tests start.
@@ -83,6 +83,13 @@ impl Proxy {
     pub fn terminate(&mut self) -> Result<ExitStatus> {
         let mut process = self.process.take().context("the proxy is not running")?;
         process.terminate(Duration::from_secs(20))
+    }
+
+    /// Sends a signal, such as `HUP`.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let process = self.process.as_ref().context("the proxy is not running")?;
+        run(Command::new("kill").arg(format!("-{name}")).arg(process.id().to_string()))?;
+        Ok(())
     }
 
     /// Waits for the proxy to end by itself, as it does at a failpoint.

@@ -113,12 +113,14 @@ impl Server {
         run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(&template).arg(dir.path().join("data")))?;
         // A MariaDB that starts removes every temporary table in its tmpdir, those of others as well.
         run(Command::new("mkdir").args(["-m", "1777"]).arg(dir.path().join("tmp")))?;
-        if kind == Kind::MySql {
-            // The account of the server may not be let into the home directory where it is installed.
-            let plugins = dir.path().join("plugins");
-            run(Command::new("mkdir").args(["-m", "755"]).arg(&plugins))?;
-            run(Command::new("cp").arg(home().join("mysql/usr/lib/mysql/plugin/semisync_source.so")).arg(&plugins))?;
-        }
+        // The account of the server may not be let into the home directory where it is installed.
+        let plugins = dir.path().join("plugins");
+        run(Command::new("mkdir").args(["-m", "755"]).arg(&plugins))?;
+        let plugin = match kind {
+            Kind::MySql => "semisync_source.so",
+            Kind::MariaDb => "auth_ed25519.so",
+        };
+        run(Command::new("cp").arg(home().join(kind.name()).join("usr/lib/mysql/plugin").join(plugin)).arg(&plugins))?;
         let mut server = Self { kind, port: free_port()?, settings, process: None, dir };
         server.launch().await?;
         Ok(server)
@@ -194,11 +196,10 @@ impl Server {
             command.args(["--innodb-flush-log-at-trx-commit=2", "--sync-binlog=0"]);
         }
         match self.kind {
-            Kind::MySql => command
-                .args(["--mysqlx=OFF", "--secure-file-priv=", "--innodb-redo-log-capacity=256M"])
-                .arg(format!("--plugin-dir={}", self.dir.path().join("plugins").display())),
+            Kind::MySql => command.args(["--mysqlx=OFF", "--secure-file-priv=", "--innodb-redo-log-capacity=256M"]),
             Kind::MariaDb => command.args(["--innodb-log-file-size=256M"]),
         };
+        command.arg(format!("--plugin-dir={}", self.dir.path().join("plugins").display()));
         command.args(&self.settings.more);
         Ok(command)
     }
