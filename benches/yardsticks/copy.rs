@@ -53,7 +53,7 @@ async fn bench() -> Result<()> {
 }
 
 async fn bench_one(kind: Kind, rows: i32, rounds: i32) -> Result<()> {
-    let settings = Settings { is_durable: true, buffer_pool_mib: 1024, more: vec!["--max-binlog-size=1G".into()] };
+    let settings = Settings { is_durable: true, buffer_pool_mib: 1024, more: vec!["--max-binlog-size=1G".into()], ..Settings::default() };
     let lab = Lab::start_with(kind, settings, &[]).await?;
     let mut conn = lab.server.connect().await?;
     table::prepare(&mut conn, SCHEMA, rows, 16).await?;

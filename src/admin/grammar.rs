@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::answer::Failure;
 use super::tokens::{Kind, Token, tokens};
 use super::{client, hint};
-use crate::config::Protocol;
+use crate::config::{Fence, Protocol};
 use crate::ids::MigrationId;
 use crate::migration::{Command, Options, Strategy};
 
@@ -264,6 +264,8 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     ("verify", "true or false"),
     ("max_hold_ms", "a number from 1 to 60000"),
     ("drain_budget_ms", "a number from 1 to 60000"),
+    ("ignore_breaking", "true or false"),
+    ("fence", "'wait', 'fence' or 'off'"),
     ("copy_workers", "a number from 1 to 64"),
     ("revert_window_s", "a number from 0 to 2592000"),
     ("cutover", "'auto', 'locked_rename', 'sentry' or 'sentry_locked_shadow'"),
@@ -287,6 +289,8 @@ fn set(options: &mut Options, name: &str, value: &Token) -> Result<(), Failure> 
         "cutover" => options.cutover = Some(protocol(value).ok_or_else(wrong)?),
         "max_hold_ms" => options.max_hold = Some(Duration::from_millis(range(1, 60_000)?)),
         "drain_budget_ms" => options.drain_budget = Some(Duration::from_millis(range(1, 60_000)?)),
+        "ignore_breaking" => options.ignore_breaking = boolean(value).ok_or_else(wrong)?,
+        "fence" => options.fence = Some(fence(value).ok_or_else(wrong)?),
         "copy_workers" => options.copy_workers = usize::try_from(range(1, 64)?).ok(),
         _ => options.revert_window = Some(Duration::from_secs(range(0, 2_592_000)?)),
     }
@@ -300,6 +304,11 @@ fn boolean(token: &Token) -> Option<bool> {
         "false" | "off" | "0" => Some(false),
         _ => None,
     }
+}
+
+fn fence(token: &Token) -> Option<Fence> {
+    let (Kind::Word(word) | Kind::Text(word)) = &token.kind else { return None };
+    Fence::of_name(word)
 }
 
 fn strategy(token: &Token) -> Option<Strategy> {

@@ -32,6 +32,8 @@ pub struct Record {
     /// Holds locks on tables that no status flag shows (LOCK TABLES, a global read lock, an open HANDLER): it is inside a
     /// gate as long as it does.
     pub holds_tables: AtomicBool,
+    /// The open transaction may have a snapshot from which its later statements read.
+    pub has_snapshot: AtomicBool,
     /// Woken when a KILL QUERY or KILL from another session is meant for this one.
     pub interrupted: Notify,
     epoch: Instant,
@@ -60,6 +62,7 @@ impl Record {
     /// Notes that no transaction is open.
     pub fn transaction_closed(&self) {
         if self.transaction_began_us.load(Ordering::Relaxed) != 0 {
+            self.has_snapshot.store(false, Ordering::Relaxed);
             self.transaction_began_us.store(0, Ordering::Release);
         }
     }
@@ -67,6 +70,12 @@ impl Record {
     /// Microseconds on the census' clock at which the open transaction was first seen; 0 when none is open.
     pub fn transaction_began_us(&self) -> u64 {
         self.transaction_began_us.load(Ordering::Acquire)
+    }
+
+    /// Since when a transaction has been open that may read from an old snapshot, on the census' clock.
+    pub fn snapshot_began_us(&self) -> Option<u64> {
+        let began = self.transaction_began_us();
+        (began != 0 && self.has_snapshot.load(Ordering::Relaxed)).then_some(began)
     }
 
     /// How long the open transaction has been open.
@@ -128,6 +137,7 @@ impl Census {
             statements: AtomicU64::new(0),
             holds_locks: AtomicBool::new(false),
             holds_tables: AtomicBool::new(false),
+            has_snapshot: AtomicBool::new(false),
             interrupted: Notify::new(),
             epoch: self.epoch,
             transaction_began_us: AtomicU64::new(0),

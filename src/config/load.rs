@@ -171,6 +171,7 @@ fn remedy(key: &str, message: &str) -> String {
     match key {
         "address" => "write an IP address and a port, such as \"127.0.0.1:6033\"".into(),
         "password" => "put it in double quotes".into(),
+        "fence" => "write \"wait\", \"fence\" or \"off\"".into(),
         _ if message.contains("expected a string") => "put the value in double quotes".into(),
         _ if message.contains("expected u") => "give a whole number without quotes, 0 or more".into(),
         _ => "proxy-config.toml of the distribution shows every key with its form".into(),

@@ -8,9 +8,11 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+mod fence;
 mod load;
 mod validate;
 
+pub use fence::Fence;
 pub use load::Error;
 
 /// Everything that can be set. Field names are the keys of proxy-config.toml.
@@ -115,6 +117,8 @@ pub struct Cutover {
     pub log_held_over_ms: u64,
     /// How the tables are swapped.
     pub protocol: Protocol,
+    /// What becomes of transactions whose snapshot is older than a swap.
+    pub fence: Fence,
 }
 
 /// The ways of swapping the tables; docs/cutover.md tells them apart.
@@ -218,7 +222,7 @@ impl Default for Http {
 
 impl Default for Cutover {
     fn default() -> Self {
-        Self { max_hold_ms: 1000, drain_budget_ms: 250, log_held_over_ms: 100, protocol: Protocol::Auto }
+        Self { max_hold_ms: 1000, drain_budget_ms: 250, log_held_over_ms: 100, protocol: Protocol::Auto, fence: Fence::Fence }
     }
 }
 

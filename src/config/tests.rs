@@ -45,6 +45,7 @@ fn every_key_can_be_overridden_by_its_variable() {
             ("format", _) => "json".into(),
             ("level", _) => "debug".into(),
             ("protocol", _) => "sentry".into(),
+            ("fence", _) => "off".into(),
             ("address", _) => "127.0.0.9:7".into(),
             (_, toml::Value::Integer(number)) => (number + 2).to_string(),
             _ => "changed".to_owned(),

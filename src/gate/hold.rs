@@ -40,6 +40,8 @@ fn who(blockers: &[Blocker]) -> String {
 pub struct Draining {
     guard: Guard,
     began: Instant,
+    /// The same on the census' clock.
+    began_us: u64,
 }
 
 /// A drained gate: nobody is inside, whoever comes waits.
@@ -92,7 +94,7 @@ impl Gate {
         inner.step = "drain";
         inner.samples.clear();
         drop(inner);
-        Some(Draining { guard: Guard { gate: self.clone(), id }, began: Instant::now() })
+        Some(Draining { guard: Guard { gate: self.clone(), id }, began: Instant::now(), began_us: self.census.now_us() })
     }
 }
 
@@ -137,6 +139,9 @@ impl Draining {
             return Err(NotDrained { blockers: self.blockers(), expired: true });
         }
         inner.forget_the_gone();
+        if !self.guard.gate.snapshots_to_wait_for(self.began_us).is_empty() {
+            return Ok(false);
+        }
         // A transaction that is open across the swap is exposed to old snapshots (F6), so those of the table's users are
         // waited for even where they have not touched the table yet.
         let waited_for = inner.users.values().any(|record| super::exposed_for(record).is_some());
@@ -157,7 +162,8 @@ impl Draining {
             inner.inside.values().map(|inside| Blocker { session: inside.record.describe(), age: inside.since.elapsed() }).collect();
         let locks = inner.lockers.values().map(|(record, since)| Blocker { session: record.describe(), age: since.elapsed() });
         blockers.extend(locks);
-        let others = inner.suspects.values().map(|(record, _)| record).chain(inner.users.values());
+        let snapshots = self.guard.gate.snapshots_to_wait_for(self.began_us);
+        let others = inner.suspects.values().map(|(record, _)| record).chain(inner.users.values()).chain(&snapshots);
         for record in others {
             let session = record.describe();
             if let Some(age) = record.transaction_age()

@@ -8,22 +8,25 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use crate::census::{Census, Record};
+use crate::config::Fence;
 use crate::ids::{MigrationId, SessionId, TableName};
 use crate::metrics::{Kind, Metrics};
 
 mod hold;
 mod registry;
+mod shapes;
 pub mod state;
 mod ticket;
 
 pub use hold::{Blocker, Draining, Held, HoldReport, NotDrained};
 pub use registry::{Gates, Installed, Verdict, Watch};
+pub use shapes::{Shape, Shapes};
 pub use ticket::Ticket;
 
 use state::{Event, State};
@@ -121,6 +124,8 @@ pub struct Gate {
     changed: Notify,
     numbers: AtomicU64,
     swapped_at_us: AtomicU64,
+    fence: OnceLock<Fence>,
+    shapes: Shapes,
     metrics: Metrics,
     census: Arc<Census>,
     log_held_over: Duration,
@@ -147,6 +152,8 @@ impl Gate {
             changed: Notify::new(),
             numbers: AtomicU64::new(1),
             swapped_at_us: AtomicU64::new(0),
+            fence: OnceLock::new(),
+            shapes: Shapes::default(),
             metrics,
             log_held_over,
         }
@@ -205,15 +212,41 @@ impl Gate {
         self.swapped_at_us.store(at, Ordering::Release);
     }
 
+    /// The statements that clients have sent to the table.
+    pub fn shapes(&self) -> &Shapes {
+        &self.shapes
+    }
+
+    /// What becomes of transactions whose snapshot is older than the swap.
+    pub fn fence(&self) -> Fence {
+        self.fence.get().copied().unwrap_or_default()
+    }
+
+    /// Says so, once, before any attempt.
+    pub fn set_fence(&self, fence: Fence) {
+        let _ = self.fence.set(fence);
+    }
+
+    /// Sessions with a transaction that began before a moment and may have a snapshot, where the swap is to wait for all of
+    /// them, also for those that never used the table.
+    fn snapshots_to_wait_for(&self, moment_us: u64) -> Vec<Arc<Record>> {
+        if self.fence() != Fence::Wait {
+            return Vec::new();
+        }
+        self.census.list().into_iter().filter(|record| record.snapshot_began_us().is_some_and(|began| began < moment_us)).collect()
+    }
+
     /// Number of passes and the age of the oldest; transactions and locks that are older than the gate count.
     pub fn occupancy(&self) -> (usize, Duration) {
+        let snapshots = self.snapshots_to_wait_for(u64::MAX);
+        let snapshots = snapshots.iter().filter_map(|record| record.transaction_age()).max().unwrap_or_default();
         let mut inner = self.lock();
         inner.forget_the_gone();
         let oldest = inner.inside.values().map(|inside| inside.since.elapsed()).max().unwrap_or_default();
         let suspect = inner.suspects.values().filter_map(|(record, _)| record.transaction_age()).max().unwrap_or_default();
         let users = inner.users.values().filter_map(|record| exposed_for(record)).max().unwrap_or_default();
         let locks = inner.lockers.values().map(|(_, since)| since.elapsed()).max().unwrap_or_default();
-        (inner.inside.len() + inner.suspects.len() + inner.lockers.len(), oldest.max(suspect).max(users).max(locks))
+        (inner.inside.len() + inner.suspects.len() + inner.lockers.len(), oldest.max(suspect).max(users).max(locks).max(snapshots))
     }
 
     /// Whether a transaction that began before a moment of the census' clock is still open, of any session.

@@ -34,6 +34,13 @@ pub struct Verdict {
     pub gates: u64,
 }
 
+impl Verdict {
+    /// Whether the statement may touch the table behind the gate at this place.
+    pub fn touches(&self, index: usize) -> bool {
+        self.gates & 1u64.checked_shl(u32::try_from(index).unwrap_or(63)).unwrap_or(1 << 63) != 0
+    }
+}
+
 impl Watch {
     /// Judges one statement's text. A false hit costs milliseconds at a cut-over; a miss costs a longer wait in the
     /// server's own lock queue; neither costs a row (I-0).
@@ -149,6 +156,28 @@ impl Gates {
         let watch = Watch { generation, gates: entries.iter().map(|(gate, _)| gate.clone()).collect(), matcher: Matcher::new(&names) };
         self.watch.store(Arc::new(watch));
         self.generation.store(generation, Ordering::Release);
+    }
+}
+
+impl Installed {
+    /// Takes the names anew by which a statement can reach the table, where views or programs have changed meanwhile. Tells
+    /// whether they differ.
+    pub fn set_hot_names(&self, hot_names: Vec<String>) -> bool {
+        let differs = {
+            let mut entries = self.gates.lock();
+            let entry = entries.iter_mut().find(|(gate, _)| Arc::ptr_eq(gate, &self.gate));
+            match entry {
+                Some((_, names)) if *names != hot_names => {
+                    *names = hot_names;
+                    true
+                }
+                _ => false,
+            }
+        };
+        if differs {
+            self.gates.publish();
+        }
+        differs
     }
 }
 

@@ -240,3 +240,27 @@ fn without_gates_there_is_nothing_to_load_but_a_zero() {
     drop(installed);
     assert_eq!(gates.generation(), 0);
 }
+
+#[tokio::test]
+async fn strangers_with_a_snapshot_are_waited_for_where_the_fence_says_so() {
+    for fence in [Fence::Wait, Fence::Fence, Fence::Off] {
+        let house = house();
+        house.gate.set_fence(fence);
+        let stranger = house.census.enter("a".into());
+        stranger.record.transaction_open();
+        let draining = house.gate.hold(soon()).expect("free");
+        // At READ COMMITTED, or before its first statement.
+        let held = draining.drained(Duration::ZERO).await.expect("drained");
+        drop(held);
+        stranger.record.has_snapshot.store(true, std::sync::atomic::Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let drained = house.gate.hold(soon()).expect("free").drained(Duration::from_millis(5)).await;
+        match (fence, drained) {
+            (Fence::Wait, Err(not_drained)) => assert_eq!(not_drained.blockers.len(), 1),
+            (Fence::Fence | Fence::Off, Ok(_)) => {}
+            (_, other) => panic!("{fence:?}: {other:?}"),
+        }
+        stranger.record.transaction_closed();
+        house.gate.hold(soon()).expect("free").drained(Duration::ZERO).await.expect("drained");
+    }
+}

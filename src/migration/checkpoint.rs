@@ -3,7 +3,7 @@
 //! Owns: the table `tidegate.migrations`. Invariant: I-E6 (the stored position is never ahead of what is applied: the
 //! caller hands in [`super::apply::pending::Pending::safe_position`]).
 
-use crate::config::Protocol;
+use crate::config::{Fence, Protocol};
 use crate::ids::{MigrationId, TableName};
 use crate::upstream::{Error, Link, Position, literal};
 
@@ -322,6 +322,12 @@ fn write_options(options: &Options) -> String {
     if let Some(protocol) = options.cutover {
         text.push_str(&format!(" cutover={}", protocol.name()));
     }
+    if options.ignore_breaking {
+        text.push_str(" ignore_breaking=true");
+    }
+    if let Some(fence) = options.fence {
+        text.push_str(&format!(" fence={}", fence.name()));
+    }
     text
 }
 
@@ -342,6 +348,8 @@ fn read_options(text: &str) -> Options {
             }
             "max_hold_ms" => options.max_hold = number.map(Duration::from_millis),
             "drain_budget_ms" => options.drain_budget = number.map(Duration::from_millis),
+            "ignore_breaking" => options.ignore_breaking = value == "true",
+            "fence" => options.fence = Fence::of_name(value),
             "copy_workers" => options.copy_workers = number.and_then(|number| usize::try_from(number).ok()),
             "cutover" => options.cutover = Protocol::from_name(value),
             "revert_window_s" => options.revert_window = number.map(Duration::from_secs),
@@ -364,6 +372,8 @@ mod tests {
             skip_verify: true,
             max_hold: Some(Duration::from_millis(700)),
             drain_budget: None,
+            fence: Some(Fence::Wait),
+            ignore_breaking: true,
             copy_workers: Some(3),
             revert_window: Some(Duration::from_secs(60)),
             cutover: Some(Protocol::SentryLockedShadow),

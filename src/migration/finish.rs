@@ -6,6 +6,7 @@ use super::error::Error;
 use super::phase::{Event, Phase};
 use super::runner::{Grip, Surroundings};
 use super::{policy, shadow};
+use crate::config::Fence;
 use crate::gate::Installed;
 
 /// Finishes a swapped migration.
@@ -58,6 +59,9 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<(), Error> {
 
 /// Keeps a gate standing after the swap until the last transaction that is older than it has ended (I-G6).
 pub fn stand_while_snapshots_live(gate: Installed) {
+    if gate.gate.fence() == Fence::Off {
+        return;
+    }
     // Nobody waits for this, and nothing that fails later may end it.
     tokio::spawn(stand(gate));
 }

@@ -10,7 +10,7 @@ use super::keys::{KeyRange, Keys};
 use super::progress::Board;
 use super::shadow::Names;
 use super::statements::Statements;
-use crate::config::{Config, Protocol};
+use crate::config::{Config, Fence, Protocol};
 use crate::gate::Gates;
 use crate::ids::MigrationId;
 use crate::schema::key::Key;
@@ -74,6 +74,11 @@ impl Job {
     /// How the tables shall be swapped.
     pub fn protocol(&self) -> Protocol {
         self.options.cutover.unwrap_or(self.config.cutover.protocol)
+    }
+
+    /// What becomes of transactions whose snapshot is older than the swap.
+    pub fn fence(&self) -> Fence {
+        self.options.fence.unwrap_or(self.config.cutover.fence)
     }
 
     /// Chunks copied at once.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::Protocol;
+use crate::config::{Fence, Protocol};
 use crate::ids::{MigrationId, TableName};
 
 mod apply;
@@ -26,6 +26,7 @@ mod run;
 mod runner;
 mod service;
 mod shadow;
+mod shapes;
 mod statements;
 mod tail;
 mod verify;
@@ -57,6 +58,10 @@ pub struct Options {
     pub max_hold: Option<Duration>,
     /// Longest drain.
     pub drain_budget: Option<Duration>,
+    /// What becomes of transactions whose snapshot is older than the swap.
+    pub fence: Option<Fence>,
+    /// Swap although statements that clients send would fail on the new table.
+    pub ignore_breaking: bool,
     /// Chunks copied at once.
     pub copy_workers: Option<usize>,
     /// How long the retired table is kept.
@@ -118,6 +123,8 @@ pub struct Status {
     pub note: String,
     /// The last attempt's steps with their times, such as `drain 1.2 ms, lock 0.9 ms, …`.
     pub steps: String,
+    /// Statements of clients that the new table would refuse, one a line, with the server's error.
+    pub breaking: String,
     /// UTC, as the server writes it.
     pub started_at: String,
     /// UTC, empty while it runs.

@@ -108,6 +108,7 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Err
         config: around.config.clone(),
         names,
     };
+    gate.gate.set_fence(job.fence());
     grip.step(Event::ShadowReady).await?;
     Ok(Prepared {
         job,

@@ -16,6 +16,8 @@ pub struct Wishes {
     pub is_paused: bool,
     /// Wait in Ready.
     pub is_postponed: bool,
+    /// Swap although clients' statements would fail on the new table.
+    pub ignores_breaking: bool,
     /// Undo.
     pub is_cancelled: bool,
     /// Counts RESUME: a parked migration tries again when it moves.
@@ -54,11 +56,17 @@ impl Board {
             error: stored.error.clone(),
             note: String::new(),
             steps: stored.steps.clone(),
+            breaking: String::new(),
             started_at: stored.started_at.clone(),
             finished_at: stored.finished_at.clone(),
         };
-        let wishes =
-            Wishes { is_paused: stored.is_paused, is_postponed: stored.options.postpone, is_cancelled: stored.is_cancelled, resumed: 0 };
+        let wishes = Wishes {
+            is_paused: stored.is_paused,
+            is_postponed: stored.options.postpone,
+            ignores_breaking: stored.options.ignore_breaking,
+            is_cancelled: stored.is_cancelled,
+            resumed: 0,
+        };
         if !stored.phase.is_final() {
             metrics.phase(stored.id, None, stored.phase.name());
         }
@@ -114,6 +122,11 @@ impl Board {
     /// Shows what it is doing or waiting for.
     pub fn set_note(&self, note: impl Into<String>) {
         self.lock().note = note.into();
+    }
+
+    /// Shows which statements of clients the new table would refuse.
+    pub fn set_breaking(&self, breaking: &[String]) {
+        self.lock().breaking = breaking.join("\n");
     }
 
     /// Shows a failure, or that there is none.
@@ -189,7 +202,7 @@ fn now_utc() -> String {
 
 /// The options as they are stored once the operator has changed his wishes.
 pub fn options_with(options: &Options, wishes: &Wishes) -> Options {
-    Options { postpone: wishes.is_postponed, ..options.clone() }
+    Options { postpone: wishes.is_postponed, ignore_breaking: wishes.ignores_breaking, ..options.clone() }
 }
 
 #[cfg(test)]

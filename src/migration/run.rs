@@ -15,12 +15,15 @@ use super::phase::Event;
 use super::prepare::Prepared;
 use super::runner::{self, Grip, Surroundings};
 use super::tail::{Reached, Source, Tail};
-use super::{apply, cutover::moment, deferred, duplicates, finish, verify};
+use super::{apply, cutover::moment, deferred, describe, duplicates, finish, shapes, verify};
 use crate::gate::Installed;
 use crate::upstream::{self, Link};
 
 /// So many pending keys may be left when the copy counts as caught up.
 const CAUGHT_UP_KEYS: usize = 1000;
+
+/// How often the names by which statements reach the table are read, and new statements tried, while a moment is waited for.
+const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(5);
 
 /// A task that ends with whoever started it.
 struct Background(tokio::task::JoinHandle<()>);
@@ -281,14 +284,39 @@ async fn analyze(job: &Job) -> Result<(), Error> {
     }
 }
 
-/// Waits until the operator lets it and the moment is good.
+/// Waits until the operator lets it, no client's statement would fail on the new table, and the moment is good.
 async fn ready(job: &Job, gate: &Installed, reached: &mut watch::Receiver<Reached>) -> Result<(), Error> {
     let mut wishes = job.board.wishes();
-    if wishes.borrow().is_postponed {
-        job.board.set_note(format!("waits for CUTOVER MIGRATION {}", job.id));
-        drop(wishes.wait_for(|wishes| !wishes.is_postponed).await);
+    let mut link = job.server.connect_engine().await?;
+    loop {
+        // Views and programs may have come since the gate was built.
+        if gate.set_hot_names(describe::hot_names(&mut link, &job.names.source).await?) {
+            tracing::info!(migration = %job.id, table = %job.names.source, "views or programs that reach the table have changed; the gate knows them");
+        }
+        let breaking = shapes::breaking(job, &gate.gate).await?;
+        job.board.set_breaking(&breaking);
+        let wished = wishes.borrow_and_update().clone();
+        let wait = if wished.is_postponed {
+            Some(format!("waits for CUTOVER MIGRATION {}", job.id))
+        } else if breaking.is_empty() || wished.ignores_breaking {
+            None
+        } else {
+            Some(format!(
+                "{} statement(s) that clients send would fail on the new table, see the column breaking; CUTOVER MIGRATION {} swaps all the same",
+                breaking.len(),
+                job.id
+            ))
+        };
+        if let Some(note) = wait {
+            job.board.set_note(note);
+            let _ = tokio::time::timeout(LOOK_AGAIN_EVERY, wishes.changed()).await;
+            continue;
+        }
+        if let Ok(moment) = tokio::time::timeout(LOOK_AGAIN_EVERY, moment::wait(job, &gate.gate, reached)).await {
+            link.close().await;
+            return moment;
+        }
     }
-    moment::wait(job, &gate.gate, reached).await
 }
 
 /// The pause after the nth attempt that was called off: half a second, growing to ten.

@@ -275,6 +275,8 @@ fn apply_command(wishes: &mut super::progress::Wishes, command: Command) {
             wishes.resumed += 1;
         }
         Command::Cancel => wishes.is_cancelled = true,
+        // Said to a migration that is not postponed, it means: whatever it waits for.
+        Command::Cutover if !wishes.is_postponed => wishes.ignores_breaking = true,
         Command::Cutover => wishes.is_postponed = false,
     }
 }

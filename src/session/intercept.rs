@@ -4,6 +4,7 @@
 //! Invariants: I-G1 (a ticket resolves once, then the command goes on; dropped, it never does), I-G5 (a KILL reaches a held
 //! statement), I-G6 (old snapshots are refused), I-0 (nothing here keeps data right).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -13,6 +14,7 @@ use std::task::{Context as TaskContext, Poll};
 
 use crate::census::Record;
 use crate::client_error::ClientError;
+use crate::config::Fence;
 use crate::gate::{Admission, Ask, Gate, Pass, Ticket, Verdict, Watch};
 use crate::metrics::Kind;
 use crate::sql::{ddl, digest};
@@ -148,6 +150,11 @@ impl Desk {
         self.locks.tell(record);
     }
 
+    /// The session has given one lock back; the others, if there are any, keep it what it was.
+    pub(super) fn unlocked_one(&mut self, lock: Lock, record: &Record) {
+        self.not_locked(lock, record);
+    }
+
     /// The session was reset.
     pub(super) fn unlocked_all(&mut self, record: &Record) {
         self.locks = Locks::default();
@@ -189,8 +196,9 @@ impl Desk {
             return Poll::Pending;
         }
         let watch = self.watch.clone();
+        note_shape(&watch, &verdict, prepared, asked);
         for (index, gate) in watch.gates.iter().enumerate() {
-            let touches = verdict.gates & 1u64.checked_shl(u32::try_from(index).unwrap_or(63)).unwrap_or(1 << 63) != 0;
+            let touches = verdict.touches(index);
             if self.is_past(gate) || !(touches || begins) {
                 continue;
             }
@@ -291,7 +299,27 @@ impl Desk {
 /// The transaction may read from a snapshot that is older than the swap (I-G6).
 fn is_fenced(gate: &Gate, record: &Record, transaction: &Transaction) -> bool {
     let swapped = gate.swapped_at_us();
-    swapped != 0 && transaction.may_have_snapshot() && record.transaction_began_us() < swapped
+    swapped != 0 && gate.fence() != Fence::Off && transaction.may_have_snapshot() && record.transaction_began_us() < swapped
+}
+
+/// Tells the gates what their clients send, so that what the new table would refuse is known before the swap.
+fn note_shape(watch: &Watch, verdict: &Verdict, prepared: &mut Prepared, asked: &Asked<'_>) {
+    if verdict.gates == 0 || verdict.statement.is_ddl || verdict.statement.is_dynamic {
+        return;
+    }
+    let text = match asked.code {
+        command::QUERY => asked.text.map(Cow::Borrowed),
+        command::STMT_EXECUTE | command::STMT_BULK_EXECUTE => {
+            command::statement_id(asked.payload).and_then(|id| prepared.untold(id, watch.generation)).map(|text| Cow::Owned(text.to_vec()))
+        }
+        _ => None,
+    };
+    let Some(text) = text else { return };
+    for (index, gate) in watch.gates.iter().enumerate() {
+        if verdict.touches(index) && gate.swapped_at_us() == 0 {
+            gate.shapes().note(&text, asked.schema);
+        }
+    }
 }
 
 fn text_of(prepared: &Prepared, asked: &Asked<'_>) -> Option<Arc<[u8]>> {

@@ -36,6 +36,8 @@ pub(super) enum Effect {
     Locked(Lock),
     /// They were given back.
     Unlocked(Lock),
+    /// One of several that may be held was given back: RELEASE_LOCK.
+    UnlockedOne(Lock),
     /// Another connection was killed.
     Killed(u64),
 }
@@ -162,6 +164,8 @@ fn locks(text: &[u8], lock: Lock) -> Note {
         Some(Effect::Locked(lock))
     } else if statement.releases_session_lock {
         Some(Effect::Unlocked(lock))
+    } else if lock == Lock::Named {
+        Some(Effect::UnlockedOne(lock))
     } else {
         None
     };
@@ -178,13 +182,18 @@ fn handler(text: &[u8], mut words: Words<'_>) -> Note {
     note
 }
 
-/// GET_LOCK and RELEASE_ALL_LOCKS hide anywhere in a statement; both have an underscore.
+/// GET_LOCK, RELEASE_LOCK and RELEASE_ALL_LOCKS hide anywhere in a statement; all have an underscore.
 fn mentions_lock_function(text: &[u8]) -> bool {
     memchr::memchr_iter(b'_', text).any(|at| {
         let before =
             |word: &[u8]| at.checked_sub(word.len()).and_then(|from| text.get(from..at)).is_some_and(|it| it.eq_ignore_ascii_case(word));
         let after = |word: &[u8]| text.get(at + 1..at + 1 + word.len()).is_some_and(|it| it.eq_ignore_ascii_case(word));
-        (before(b"get") && after(b"lock")) || (before(b"release") && after(b"all_locks"))
+        // A column may be called release_lock: only a call counts.
+        let is_called = || {
+            let next = text.get(at + 5..).unwrap_or_default().iter().find(|byte| !byte.is_ascii_whitespace());
+            matches!(next, Some(b'(' | b'/'))
+        };
+        (before(b"get") && after(b"lock")) || (before(b"release") && (after(b"all_locks") || after(b"lock") && is_called()))
     })
 }
 
@@ -456,6 +465,8 @@ mod tests {
         assert_eq!(effects("BACKUP STAGE START"), [Effect::Locked(Lock::Tables)]);
         assert_eq!(effects("SET @a = GET_LOCK('x', 1)"), [Effect::Locked(Lock::Named)]);
         assert_eq!(effects("DO RELEASE_ALL_LOCKS()"), [Effect::Unlocked(Lock::Named)]);
+        assert_eq!(effects("SELECT RELEASE_LOCK ('x')"), [Effect::UnlockedOne(Lock::Named)]);
+        assert_eq!(effects("SELECT release_lock FROM t"), []);
     }
 
     #[test]

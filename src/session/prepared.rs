@@ -20,6 +20,8 @@ struct Remembered {
     text: Arc<[u8]>,
     note: Note,
     verdict: Option<(u64, Verdict)>,
+    /// The gates' generation at which its text was last told to them.
+    told: u64,
 }
 
 /// The statements of one session by their ids.
@@ -41,7 +43,7 @@ impl Prepared {
         self.remove(id);
         if self.total + text.len() <= TOTAL_MAX {
             self.total += text.len();
-            self.statements.insert(id, Remembered { note: notes::read(&text), text, verdict: None });
+            self.statements.insert(id, Remembered { note: notes::read(&text), text, verdict: None, told: 0 });
         }
     }
 
@@ -60,6 +62,13 @@ impl Prepared {
     /// The text of a statement.
     pub(super) fn text(&self, id: u32) -> Option<Arc<[u8]>> {
         if id == LAST_PREPARED { self.last.clone() } else { self.statements.get(&id).map(|remembered| remembered.text.clone()) }
+    }
+
+    /// The text of a statement that the gates of this generation have not been told yet.
+    pub(super) fn untold(&mut self, id: u32, generation: u64) -> Option<Arc<[u8]>> {
+        let remembered = self.statements.get_mut(&id).filter(|remembered| remembered.told != generation)?;
+        remembered.told = generation;
+        Some(remembered.text.clone())
     }
 
     /// What executing a statement changes in its session.

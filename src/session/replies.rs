@@ -147,6 +147,7 @@ impl Exchange {
                 // Noted when it was sent.
                 Effect::Locked(_) => {}
                 Effect::Unlocked(lock) => self.desk.unlocked(lock, &self.record),
+                Effect::UnlockedOne(lock) => self.desk.unlocked_one(lock, &self.record),
                 Effect::Killed(connection) => self.killed(connection),
             }
         }

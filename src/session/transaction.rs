@@ -3,6 +3,8 @@
 //! Owns: whether a transaction is open, since when (in the census), whether it may have a snapshot, at which isolation.
 //! Invariants: I-G6 (what may have an old snapshot counts as having one: unknown isolation is REPEATABLE READ).
 
+use std::sync::atomic::Ordering;
+
 use crate::census::Record;
 use crate::wire::answer::{AUTOCOMMIT, IN_TRANSACTION};
 
@@ -83,6 +85,15 @@ impl Transaction {
         if opens && !self.is_open {
             record.transaction_open();
         }
+        let reads = work == Work::Statement && (self.is_open || opens) || matches!(work, Work::Begin { works: true });
+        if reads && self.isolation_of(opens) == Isolation::Snapshot {
+            record.has_snapshot.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The level of the open transaction, or of the one that a command opens.
+    fn isolation_of(&self, opens: bool) -> Isolation {
+        if opens && !self.is_open { self.next_isolation.unwrap_or(self.session_isolation) } else { self.isolation }
     }
 
     /// Takes the status flags of a reply. Returns `true` where a transaction has ended.
@@ -113,6 +124,7 @@ impl Transaction {
         } else if work == Work::Statement {
             self.has_worked = true;
         }
+        record.has_snapshot.store(self.may_have_snapshot(), Ordering::Relaxed);
         was_open && is_new
     }
 
@@ -129,6 +141,7 @@ impl Transaction {
             self.is_open = true;
             self.is_uncertain = true;
             self.has_worked |= work == Work::Statement;
+            record.has_snapshot.store(self.may_have_snapshot(), Ordering::Relaxed);
         }
         false
     }

@@ -4,5 +4,6 @@ pub mod alter;
 pub mod ddl;
 pub mod digest;
 pub mod matcher;
+pub mod shape;
 pub mod statement;
 pub mod token;

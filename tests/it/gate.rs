@@ -9,6 +9,10 @@ use mysql_async::prelude::Queryable;
 use crate::support::lab::{Lab, TABLE};
 use crate::support::{Admin, Kind};
 
+mod reach;
+mod shapes;
+mod snapshots;
+
 on_both_servers!(
     a_held_statement_is_killed_through_the_proxy,
     a_snapshot_older_than_the_swap_is_fenced,

@@ -82,13 +82,15 @@ pub struct Settings {
     pub is_durable: bool,
     /// MiB of the InnoDB buffer pool.
     pub buffer_pool_mib: u32,
+    /// lower_case_table_names = 1; else it is 0.
+    pub ignores_case: bool,
     /// More options of the server's command line.
     pub more: Vec<String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { is_durable: false, buffer_pool_mib: 192, more: Vec::new() }
+        Self { is_durable: false, buffer_pool_mib: 192, ignores_case: false, more: Vec::new() }
     }
 }
 
@@ -107,7 +109,7 @@ pub struct Server {
 impl Server {
     /// Starts a server with an empty set of schemas and the accounts of this module.
     pub async fn start(kind: Kind, settings: Settings) -> Result<Self> {
-        let template = template(kind)?;
+        let template = template(kind, settings.ignores_case)?;
         let dir = tempfile::Builder::new().prefix("tidegate-server-").tempdir().context("making a temporary directory")?;
         run(Command::new("chmod").arg("755").arg(dir.path()))?;
         run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(&template).arg(dir.path().join("data")))?;
@@ -194,6 +196,9 @@ impl Server {
             .arg(format!("--innodb-buffer-pool-size={}M", self.settings.buffer_pool_mib));
         if !self.settings.is_durable {
             command.args(["--innodb-flush-log-at-trx-commit=2", "--sync-binlog=0"]);
+        }
+        if self.settings.ignores_case {
+            command.arg("--lower-case-table-names=1");
         }
         match self.kind {
             Kind::MySql => command.args(["--mysqlx=OFF", "--secure-file-priv=", "--innodb-redo-log-capacity=256M"]),
@@ -286,7 +291,7 @@ fn base_command(kind: Kind, data: &Path) -> Result<Command> {
 }
 
 /// The directory of an initialised, never started server of this kind and version; made when it is not there yet.
-fn template(kind: Kind) -> Result<PathBuf> {
+fn template(kind: Kind, ignores_case: bool) -> Result<PathBuf> {
     static MAKING: Mutex<()> = Mutex::new(());
     let _alone = MAKING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let version = run(Command::new(program(kind.name(), kind.program())?).args(["--no-defaults", "--version"]))?;
@@ -294,14 +299,16 @@ fn template(kind: Kind) -> Result<PathBuf> {
     for byte in version.bytes().chain(kind.accounts().bytes()) {
         key = (key ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
-    let finished = home().join("templates").join(format!("{}-{key:016x}", kind.name()));
+    // MySQL's dictionary is made for one way of comparing names.
+    let ignores_case = ignores_case && kind == Kind::MySql;
+    let finished = home().join("templates").join(format!("{}{}-{key:016x}", kind.name(), if ignores_case { "-nocase" } else { "" }));
     if finished.exists() {
         return Ok(finished);
     }
     let work = tempfile::Builder::new().prefix("tidegate-template-").tempdir()?;
     run(Command::new("chmod").arg("755").arg(work.path()))?;
     let data = work.path().join("data");
-    initialise(kind, work.path(), &data).with_context(|| format!("initialising a {kind} data directory"))?;
+    initialise(kind, work.path(), &data, ignores_case).with_context(|| format!("initialising a {kind} data directory"))?;
     std::fs::create_dir_all(home().join("templates"))?;
     let staged = home().join("templates").join(format!(".{}-{}", kind.name(), std::process::id()));
     run(Command::new("cp").arg("-a").arg(&data).arg(&staged))?;
@@ -311,7 +318,7 @@ fn template(kind: Kind) -> Result<PathBuf> {
     Ok(finished)
 }
 
-fn initialise(kind: Kind, work: &Path, data: &Path) -> Result<()> {
+fn initialise(kind: Kind, work: &Path, data: &Path, ignores_case: bool) -> Result<()> {
     let script = work.join("init.sql");
     std::fs::create_dir(data)?;
     if kind == Kind::MariaDb {
@@ -321,6 +328,9 @@ fn initialise(kind: Kind, work: &Path, data: &Path) -> Result<()> {
         run(Command::new("chown").arg("-R").arg(account()?).arg(work))?;
     }
     let mut command = base_command(kind, data)?;
+    if ignores_case {
+        command.arg("--lower-case-table-names=1");
+    }
     match kind {
         Kind::MySql => {
             std::fs::write(&script, kind.accounts())?;

@@ -30,6 +30,7 @@ const COLUMNS: &[(&str, Kind)] = &[
     ("steps", Kind::Text),
     ("started_at", Kind::Text),
     ("finished_at", Kind::Text),
+    ("breaking", Kind::Text),
 ];
 
 fn row(status: Status) -> Vec<Value> {
@@ -56,6 +57,7 @@ fn row(status: Status) -> Vec<Value> {
         status.steps.into(),
         Some(status.started_at).filter(|at| !at.is_empty()).into(),
         Some(status.finished_at).filter(|at| !at.is_empty()).into(),
+        status.breaking.into(),
     ]
 }
 
@@ -125,6 +127,7 @@ mod tests {
             error: "timed out".into(),
             note: String::new(),
             steps: String::new(),
+            breaking: String::new(),
             started_at: "2026-01-01 00:00:00".into(),
             finished_at: String::new(),
         };

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use super::super::error::Error;
 use super::super::job::Job;
 use super::super::tail::Reached;
+use crate::config::Fence;
 use crate::gate::Gate;
 use crate::upstream::Link;
 
@@ -40,7 +41,8 @@ pub async fn wait(job: &Job, gate: &Gate, reached: &mut watch::Receiver<Reached>
         let (inside, oldest) = gate.occupancy();
         if oldest > job.drain_budget() {
             job.board.set_note(format!(
-                "waiting for {inside} transactions on the table; the oldest has been open for {:.1} s",
+                "waiting for {inside} transactions on the table{}; the oldest has been open for {:.1} s",
+                if job.fence() == Fence::Wait { ", or for one with a snapshot (fence = 'wait')" } else { "" },
                 oldest.as_secs_f64()
             ));
             tokio::time::sleep(Duration::from_millis(20)).await;

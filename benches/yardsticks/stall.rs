@@ -1,0 +1,183 @@
+//! `make bench-stall`: what clients feel at a cut-over, step by step: with 4, 16 and 64 connections, many cut-overs each, on both
+//! servers; what part of it is the proxy's own, and what a session on another table felt.
+//!
+//! CUTOVERS, SERVER (mysql, mariadb; both by default) change it.
+#![allow(missing_docs, dead_code)]
+
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use mysql_async::prelude::Queryable;
+use support::Kind;
+use support::admin::Status;
+use support::lab::{Lab, TABLE};
+use support::load::Options;
+use support::servers::Settings;
+
+/// Steps that are the server's: locking, renaming, unlocking.
+const SERVERS_OWN: [&str; 6] = ["lock", "rename_waits", "drop_sentry", "rename", "unlock", "unlock_shadow"];
+
+fn main() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(bench())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn bench() -> Result<()> {
+    let cut_overs = std::env::var("CUTOVERS").ok().and_then(|text| text.parse().ok()).unwrap_or(50);
+    println!("{cut_overs} cut-overs for each line; milliseconds as p50 / p99 / longest; commits reach the disk\n");
+    println!(
+        "| server | connections | statements/s | held statements | whole attempt | drain | fence, apply | lock | rename | release | proxy's own share |"
+    );
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+    let mut others = Vec::new();
+    for kind in [Kind::MySql, Kind::MariaDb] {
+        if std::env::var("SERVER").is_ok_and(|wanted| !wanted.is_empty() && wanted != kind.name() && wanted != "both") {
+            continue;
+        }
+        for connections in [4, 16, 64] {
+            others.push(bench_one(kind, connections, cut_overs).await.with_context(|| format!("{kind}, {connections} connections"))?);
+        }
+    }
+    println!("\nA session on another table, one read after the other:\n");
+    println!("| server | connections | outside of cut-overs | within |");
+    println!("|---|---:|---:|---:|");
+    for line in others {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+async fn bench_one(kind: Kind, connections: i32, cut_overs: u32) -> Result<String> {
+    let settings = Settings { is_durable: true, buffer_pool_mib: 512, ..Settings::default() };
+    let lab = Lab::start_with(kind, settings, &[("TIDEGATE_CUTOVER_LOG_HELD_OVER_MS", "0")]).await?;
+    let load = lab.load(2000, &Options { clients: connections, ..Options::default() }).await?;
+    lab.sql(&["CREATE TABLE shop.quiet (id INT PRIMARY KEY)", "INSERT INTO shop.quiet VALUES (1)"]).await?;
+    let bystander = Bystander::start(&lab).await?;
+    let mut admin = lab.admin().await?;
+    let (mut steps, mut windows) = (Steps::default(), Vec::new());
+    let began = (Instant::now(), load.live().statements.load(Ordering::Relaxed));
+    for round in 0..cut_overs {
+        let specification = if round % 2 == 0 { "ADD COLUMN note VARCHAR(64)" } else { "DROP COLUMN note" };
+        let id = admin.migrate(TABLE, specification, "WITH strategy = 'copy', verify = false, postpone = true").await?;
+        admin.wait_phase(id, &["ready"], Duration::from_secs(60)).await?;
+        let window = Instant::now();
+        admin.run(&format!("CUTOVER MIGRATION {id}")).await?;
+        let status = loop {
+            let status = admin.status(id).await?;
+            if matches!(status.phase(), "reversible" | "cleaning_up" | "done") {
+                break status;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        };
+        windows.push((window, Instant::now()));
+        steps.add(&status);
+        admin.wait_done(id, Duration::from_secs(60)).await?;
+    }
+    let statements = load.live().statements.load(Ordering::Relaxed) - began.1;
+    let rate = statements as f64 / began.0.elapsed().as_secs_f64();
+    let outcome = load.stop().await?;
+    lab.assert_nothing_lost(&outcome).await?;
+    let held = held_times(&lab.proxy.log());
+    println!(
+        "| {kind} | {connections} | {rate:.0} | {} {} | {} | {} | {} | {} | {} | {} | {} |",
+        held.len(),
+        quantiles(held.clone()),
+        steps.of(&[]),
+        steps.of(&["drain", "catch_up"]),
+        steps.of(&["fence", "apply"]),
+        steps.of(&["lock"]),
+        steps.of(&["rename_waits", "drop_sentry", "rename", "unlock", "unlock_shadow"]),
+        steps.of(&["release"]),
+        steps.except(&SERVERS_OWN),
+    );
+    let (within, outside) = bystander.stop(&windows).await?;
+    Ok(format!("| {kind} | {connections} | {} | {} |", quantiles(outside), quantiles(within)))
+}
+
+/// The steps of each last attempt, by name.
+#[derive(Default)]
+struct Steps(Vec<BTreeMap<String, f64>>);
+
+impl Steps {
+    fn add(&mut self, status: &Status) {
+        let steps = status.text("steps").split(", ").filter_map(|step| {
+            let (name, time) = step.trim_end_matches(" ms").rsplit_once(' ')?;
+            Some((name.to_owned(), time.parse().ok()?))
+        });
+        self.0.push(steps.collect());
+    }
+
+    /// The times of some steps together; of none: of all.
+    fn of(&self, names: &[&str]) -> String {
+        let sum = |steps: &BTreeMap<String, f64>| {
+            steps.iter().filter(|(name, _)| names.is_empty() || names.contains(&name.as_str())).map(|(_, time)| time).sum()
+        };
+        quantiles(self.0.iter().map(sum).collect())
+    }
+
+    fn except(&self, names: &[&str]) -> String {
+        let sum =
+            |steps: &BTreeMap<String, f64>| steps.iter().filter(|(name, _)| !names.contains(&name.as_str())).map(|(_, time)| time).sum();
+        quantiles(self.0.iter().map(sum).collect())
+    }
+}
+
+/// Each held statement's time, from the log.
+fn held_times(log: &str) -> Vec<f64> {
+    let lines = log.lines().filter(|line| line.contains("held statement"));
+    lines.filter_map(|line| line.split("held_ms=").nth(1)?.split(' ').next()?.parse().ok()).collect()
+}
+
+fn quantiles(mut times: Vec<f64>) -> String {
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| times.get(((times.len().saturating_sub(1)) as f64 * share).round() as usize).copied().unwrap_or_default();
+    format!("{:.1} / {:.1} / {:.1}", at(0.5), at(0.99), at(1.0))
+}
+
+/// One session that reads another table, again and again.
+struct Bystander {
+    is_stopping: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<Result<Vec<(Instant, Duration)>>>,
+}
+
+impl Bystander {
+    async fn start(lab: &Lab) -> Result<Self> {
+        let mut conn = lab.proxy.connect().await?;
+        let is_stopping = Arc::new(AtomicBool::new(false));
+        let stop = is_stopping.clone();
+        let task = tokio::spawn(async move {
+            let mut reads = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                let sent = Instant::now();
+                conn.query_drop("SELECT id FROM shop.quiet WHERE id = 1").await?;
+                reads.push((sent, sent.elapsed()));
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            Ok(reads)
+        });
+        Ok(Self { is_stopping, task })
+    }
+
+    /// Milliseconds of the reads that met a cut-over, and of the others.
+    async fn stop(self, windows: &[(Instant, Instant)]) -> Result<(Vec<f64>, Vec<f64>)> {
+        self.is_stopping.store(true, Ordering::Relaxed);
+        let reads = self.task.await??;
+        let meets = |(sent, took): &(Instant, Duration)| windows.iter().any(|(from, to)| sent < to && *sent + *took > *from);
+        let (within, outside): (Vec<_>, Vec<_>) = reads.into_iter().partition(meets);
+        let ms = |reads: Vec<(Instant, Duration)>| reads.into_iter().map(|(_, took)| took.as_secs_f64() * 1e3).collect();
+        Ok((ms(within), ms(outside)))
+    }
+}
