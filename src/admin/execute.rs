@@ -43,6 +43,7 @@ impl Session {
             Statement::Migration(id) => commands::migrations::one(&self.context.service, id)?,
             Statement::Gates => commands::traffic::gates(&self.context),
             Statement::Sessions => commands::traffic::sessions(&self.context),
+            Statement::Bypass => commands::traffic::bypass(&self.context),
             Statement::Config => commands::process::config(&self.context),
             Statement::Status { like } => commands::process::status(&self.context, like.as_deref()),
             Statement::Version => commands::process::version(&self.context),

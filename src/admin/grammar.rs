@@ -3,7 +3,7 @@
 //! ```text
 //! MIGRATE [TABLE] [db.]t <alter specification> [WITH name = value, …]
 //! SHOW MIGRATIONS [LIKE 'pattern'] | SHOW MIGRATION id | {PAUSE | RESUME | CANCEL | CUTOVER} MIGRATION id
-//! SHOW {GATES | SESSIONS | CONFIG | STATUS [LIKE 'pattern'] | VERSION} | HELP | what clients send by themselves
+//! SHOW {GATES | SESSIONS | BYPASS | CONFIG | STATUS [LIKE 'pattern'] | VERSION} | HELP | what clients send by themselves
 //! ```
 //!
 //! Invariant: the specification is cut out of the text verbatim; what is not understood here is the server's to judge.
@@ -35,6 +35,8 @@ pub(super) enum Statement {
     Gates,
     /// SHOW SESSIONS
     Sessions,
+    /// SHOW BYPASS
+    Bypass,
     /// SHOW CONFIG
     Config,
     /// SHOW STATUS
@@ -124,6 +126,7 @@ fn show(tokens: &[Token]) -> Result<Option<Statement>, Failure> {
     let plain = [
         ("GATES", Statement::Gates),
         ("SESSIONS", Statement::Sessions),
+        ("BYPASS", Statement::Bypass),
         ("CONFIG", Statement::Config),
         ("VERSION", Statement::Version),
         ("HELP", Statement::Help),

@@ -11,6 +11,7 @@ pub(super) const COMMANDS: &[(&str, &str, &str)] = &[
     ("CUTOVER MIGRATION", "CUTOVER MIGRATION id", "swaps now a migration that was started WITH postpone = true"),
     ("SHOW GATES", "SHOW GATES", "the gates before migrating tables: state, who is inside, who waits"),
     ("SHOW SESSIONS", "SHOW SESSIONS", "clients: transaction, waiting at a gate, statements"),
+    ("SHOW BYPASS", "SHOW BYPASS", "who writes to a migrating table without going through the proxy"),
     ("SHOW CONFIG", "SHOW CONFIG", "the settings in force, without secrets"),
     ("SHOW STATUS", "SHOW STATUS [LIKE 'pattern']", "counters of this process"),
     ("SHOW VERSION", "SHOW VERSION", "what is running"),

@@ -3,7 +3,7 @@
 //! Owns: one [`Record`] for each session, written by that session alone and read by anybody.
 //! Never: a lock on a session's way; every field that changes is an atomic.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -117,11 +117,35 @@ pub struct Census {
     epoch: Instant,
     numbers: Counter,
     records: Mutex<HashMap<SessionId, Arc<Record>>>,
+    served: Mutex<Served>,
+}
+
+/// Connections of sessions that are over: their last transactions may not have been read from the log yet.
+#[derive(Debug, Default)]
+struct Served {
+    order: VecDeque<u64>,
+    all: HashSet<u64>,
+}
+
+/// How many of them are remembered.
+const SERVED_MAX: usize = 20_000;
+
+impl Served {
+    fn add(&mut self, connection: u64) {
+        if self.all.insert(connection) {
+            self.order.push_back(connection);
+        }
+        if self.order.len() > SERVED_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.all.remove(&oldest);
+        }
+    }
 }
 
 impl Default for Census {
     fn default() -> Self {
-        Self { epoch: Instant::now(), numbers: Counter::default(), records: Mutex::default() }
+        Self { epoch: Instant::now(), numbers: Counter::default(), records: Mutex::default(), served: Mutex::default() }
     }
 }
 
@@ -164,6 +188,12 @@ impl Census {
         self.lock().values().find(|record| record.connection_id.load(Ordering::Relaxed) == connection_id).cloned()
     }
 
+    /// Whether a connection to the server belongs to a session, or did so not long ago.
+    pub fn has_served(&self, connection_id: u64) -> bool {
+        self.by_connection(connection_id).is_some()
+            || self.served.lock().unwrap_or_else(PoisonError::into_inner).all.contains(&connection_id)
+    }
+
     /// Number of sessions.
     pub fn count(&self) -> usize {
         self.lock().len()
@@ -187,6 +217,10 @@ impl Drop for Entered {
         self.record.transaction_closed();
         self.record.holds_locks.store(false, Ordering::Relaxed);
         self.record.holds_tables.store(false, Ordering::Release);
+        let connection = self.record.connection_id.load(Ordering::Relaxed);
+        if connection != 0 {
+            self.census.served.lock().unwrap_or_else(PoisonError::into_inner).add(connection);
+        }
         self.census.lock().remove(&self.record.id);
     }
 }
@@ -204,6 +238,7 @@ mod tests {
         assert_eq!(census.count(), 1);
         drop(entered);
         assert_eq!(census.count(), 0);
+        assert!(census.has_served(42) && !census.has_served(43));
     }
 
     #[test]

@@ -119,6 +119,7 @@ pub struct Metrics {
     phase: Family<PhaseLabels, Gauge>,
     lag_seconds: Family<MigrationLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
     pending_keys: Family<MigrationLabels, Gauge>,
+    bypassing: Family<MigrationLabels, Counter>,
 }
 
 impl Default for Metrics {
@@ -148,6 +149,7 @@ impl Metrics {
             phase: Family::default(),
             lag_seconds: Family::default(),
             pending_keys: Family::default(),
+            bypassing: Family::default(),
         };
         registry.register("build", "What is running", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         registry.register("upstream_up", "1 while the server answers the proxy's own probe", metrics.upstream_up.clone());
@@ -171,6 +173,11 @@ impl Metrics {
         registry.register("migration_phase", "1 for the phase that a migration is in", metrics.phase.clone());
         registry.register("migration_lag_seconds", "How far the binlog tail is behind the server", metrics.lag_seconds.clone());
         registry.register("migration_pending_keys", "Keys seen in the binlog and not yet applied", metrics.pending_keys.clone());
+        registry.register(
+            "bypassing_transactions",
+            "Transactions on a migrating table of connections that are not the proxy's",
+            metrics.bypassing.clone(),
+        );
         metrics.registry = Arc::new(registry);
         metrics
     }
@@ -206,6 +213,11 @@ impl Metrics {
             self.phase.remove(&PhaseLabels { migration_id: migration.0, phase });
         }
         self.phase.get_or_create(&PhaseLabels { migration_id: migration.0, phase: entered }).set(1);
+    }
+
+    /// A transaction on the table did not come through the proxy.
+    pub fn bypassed(&self, migration: MigrationId) {
+        self.bypassing.get_or_create(&MigrationLabels { migration_id: migration.0 }).inc();
     }
 
     /// How far the tail is behind, and how many keys wait to be applied.

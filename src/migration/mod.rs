@@ -6,6 +6,7 @@ use crate::config::{Fence, Protocol};
 use crate::ids::{MigrationId, TableName};
 
 mod apply;
+mod bypass;
 mod checkpoint;
 mod copy;
 mod cutover;
@@ -31,6 +32,7 @@ mod statements;
 mod tail;
 mod verify;
 
+pub use bypass::Writer;
 pub use phase::Phase;
 pub use service::Service;
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::bypass::Writers;
 use super::checkpoint::Stored;
 use super::{Options, Phase, Status};
 use crate::metrics::Metrics;
@@ -30,6 +31,7 @@ pub struct Board {
     status: Mutex<Status>,
     wishes: watch::Sender<Wishes>,
     metrics: Metrics,
+    writers: Writers,
     rate: Mutex<(Instant, u64)>,
 }
 
@@ -74,6 +76,7 @@ impl Board {
             status: Mutex::new(status),
             wishes: watch::channel(wishes).0,
             metrics,
+            writers: Writers::default(),
             rate: Mutex::new((Instant::now(), stored.rows_copied)),
         }
     }
@@ -105,6 +108,11 @@ impl Board {
     /// The metrics of the process.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Who writes to the table without going through the proxy.
+    pub fn writers(&self) -> &Writers {
+        &self.writers
     }
 
     /// Shows another phase.

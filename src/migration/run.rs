@@ -15,8 +15,9 @@ use super::phase::Event;
 use super::prepare::Prepared;
 use super::runner::{self, Grip, Surroundings};
 use super::tail::{Reached, Source, Tail};
-use super::{apply, cutover::moment, deferred, describe, duplicates, finish, shapes, verify};
+use super::{apply, bypass, cutover::moment, deferred, describe, duplicates, finish, shapes, verify};
 use crate::gate::Installed;
+use crate::sql::matcher::Matcher;
 use crate::upstream::{self, Link};
 
 /// So many pending keys may be left when the copy counts as caught up.
@@ -74,10 +75,11 @@ pub async fn run(around: &Arc<Surroundings>, grip: &mut Grip, prepared: Prepared
         &hot_names,
         deferred::mark(job.id),
     );
-    let (tail, mut reached) = Tail::open(&job.server, &job.facts, source, job.pending.clone(), &start).await?;
+    let witness = bypass::Witness::new(job.gates.clone(), job.board.clone(), job.names.source.clone());
+    let (tail, mut reached) = Tail::open(&job.server, &job.facts, source, job.pending.clone(), &start, witness).await?;
     let copy = Arc::new(Copy::new(job.clone(), watermark, rows, reached.clone()).await?);
     let copied = watch::channel(is_copied).0;
-    let mut beside = start_beside(&job, grip.link.id(), tail, &reached, &copy, copied.subscribe());
+    let mut beside = start_beside(&job, grip.link.id(), tail, &reached, &copy, copied.subscribe(), Matcher::new(&[&hot_names]));
 
     let verify = (!job.options.skip_verify).then(|| {
         let task = tokio::spawn(verify::run(job.clone(), reached.clone(), copy.clone(), copied.subscribe()));
@@ -188,6 +190,7 @@ fn start_beside(
     reached: &watch::Receiver<Reached>,
     copy: &Arc<Copy>,
     copied: watch::Receiver<bool>,
+    named: Matcher,
 ) -> Beside {
     let (sender, failed) = mpsc::channel(4);
     let mut tasks = Vec::new();
@@ -199,7 +202,7 @@ fn start_beside(
     };
     start(Box::pin(tail.run()));
     start(Box::pin(apply::run(job.clone())));
-    start(Box::pin(keep_books(job.clone(), lease_holder, reached.clone(), copy.clone(), copied)));
+    start(Box::pin(keep_books(job.clone(), lease_holder, reached.clone(), copy.clone(), copied, named)));
     Beside { _tasks: tasks, failed }
 }
 
@@ -210,6 +213,7 @@ async fn keep_books(
     mut reached: watch::Receiver<Reached>,
     copy: Arc<Copy>,
     copied: watch::Receiver<bool>,
+    named: Matcher,
 ) -> Error {
     let books = async {
         let mut link = job.server.connect_engine().await?;
@@ -221,6 +225,7 @@ async fn keep_books(
             keep_lease(&job, &mut link, lease_holder).await?;
             save(&job, &mut link, &reached, &copy, &copied).await?;
             duplicates::look(&job, &mut link).await?;
+            bypass::look(&job.gates, &job.board, &job.names.source, &named, !job.facts.is_mariadb, &mut link).await?;
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::bypass::Writer;
 use super::checkpoint::{self, Stored};
 use super::error::Error;
 use super::progress::{Board, options_with};
@@ -14,7 +15,7 @@ use super::runner::{self, Surroundings};
 use super::{Command, Phase, Refusal, Request, Status, Strategy, preflight};
 use crate::config::Config;
 use crate::gate::Gates;
-use crate::ids::MigrationId;
+use crate::ids::{MigrationId, TableName};
 use crate::metrics::Metrics;
 use crate::upstream::{self, Facts, Link, Server};
 
@@ -230,6 +231,16 @@ impl Service {
     /// All migrations that this proxy knows of, by number; from memory, so that it works while the server is down.
     pub fn list(&self) -> Vec<Status> {
         self.entries().values().map(|entry| entry.board.status()).collect()
+    }
+
+    /// Who has written to migrating tables without going through the proxy.
+    pub fn bypassing(&self) -> Vec<(MigrationId, TableName, Writer)> {
+        let entries = self.entries();
+        let of = |entry: &Entry| {
+            let status = entry.board.status();
+            entry.board.writers().list().into_iter().map(move |writer| (status.id, status.table.clone(), writer)).collect::<Vec<_>>()
+        };
+        entries.values().flat_map(of).collect()
     }
 
     /// One migration.

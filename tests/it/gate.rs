@@ -9,6 +9,7 @@ use mysql_async::prelude::Queryable;
 use crate::support::lab::{Lab, TABLE};
 use crate::support::{Admin, Kind};
 
+mod bypass;
 mod reach;
 mod shapes;
 mod snapshots;

@@ -1,4 +1,4 @@
-//! SHOW GATES and SHOW SESSIONS.
+//! SHOW GATES, SHOW SESSIONS and SHOW BYPASS.
 
 use std::sync::atomic::Ordering;
 
@@ -57,6 +57,33 @@ pub(in super::super) fn sessions(context: &Context) -> Rows {
             record.transaction_age().map(milliseconds).into(),
             record.held_for().map(milliseconds).into(),
             u64::from(record.holds_locks.load(Ordering::Relaxed)).into(),
+        ]);
+    }
+    rows
+}
+
+/// SHOW BYPASS.
+pub(in super::super) fn bypass(context: &Context) -> Rows {
+    let mut rows = Rows::new(&[
+        ("migration_id", Kind::Integer),
+        ("schema_name", Kind::Text),
+        ("table_name", Kind::Text),
+        ("connection_id", Kind::Integer),
+        ("user", Kind::Text),
+        ("host", Kind::Text),
+        ("transactions", Kind::Integer),
+        ("seen_in", Kind::Text),
+    ]);
+    for (migration, table, writer) in context.service.bypassing() {
+        rows.push(vec![
+            migration.0.into(),
+            table.schema.into(),
+            table.table.into(),
+            writer.connection.into(),
+            writer.user.into(),
+            writer.host.into(),
+            writer.transactions.into(),
+            if writer.is_logged { "binary log" } else { "process list" }.into(),
         ]);
     }
     rows

@@ -19,6 +19,7 @@ mod source;
 pub use source::Source;
 
 use super::apply::pending::{Op, Pending};
+use super::bypass::Witness;
 use super::error::Error;
 use crate::schema::binlog_row::{RowsEvent, RowsKind, TableMap};
 use crate::schema::key::Key;
@@ -66,6 +67,10 @@ pub struct Tail {
     table_id: Option<u64>,
     /// The end of the compressed transaction whose events are coming.
     payload_end: Option<u64>,
+    /// Tells whose transactions did not come through the proxy.
+    witness: Witness,
+    /// The connection that wrote the transaction, until the witness has been told.
+    writer: Option<u64>,
 }
 
 impl Tail {
@@ -79,6 +84,7 @@ impl Tail {
         source: Source,
         pending: Arc<Pending<Key>>,
         start: &Position,
+        witness: Witness,
     ) -> Result<(Self, watch::Receiver<Reached>), Error> {
         let mut link: Link = server.connect().await?;
         link.run("SET @master_heartbeat_period = 1000000000, @source_heartbeat_period = 1000000000").await?;
@@ -90,8 +96,18 @@ impl Tail {
         let request = BinlogStreamRequest::new(server_id).with_filename(start.file.as_bytes()).with_pos(start.offset);
         let stream = link.into_conn().get_binlog_stream(request).await.map_err(upstream::Error::from)?;
         let (sender, receiver) = watch::channel(Reached { position: start.clone(), boundary: start.clone() });
-        let tail =
-            Self { stream, source, pending, sender, position: start.clone(), boundary: start.clone(), table_id: None, payload_end: None };
+        let tail = Self {
+            stream,
+            source,
+            pending,
+            sender,
+            position: start.clone(),
+            boundary: start.clone(),
+            table_id: None,
+            payload_end: None,
+            witness,
+            writer: None,
+        };
         Ok((tail, receiver))
     }
 
@@ -129,6 +145,7 @@ impl Tail {
                 return Err(Error::Changed("a compressed transaction in the binary log could not be read; set binlog_transaction_compression = OFF and start again".into()));
             }
             self.boundary = self.position.clone();
+            self.writer = None;
         }
         let mut ends_payload = false;
         match kind {
@@ -222,6 +239,9 @@ impl Tail {
         if self.table_id != Some(rows.table_id) {
             return Ok(());
         }
+        if let Some(writer) = self.writer.take() {
+            self.witness.saw(writer, u64::from(event.header().timestamp()));
+        }
         for change in self.source.decode(&rows).map_err(|error| self.unreadable(&error))? {
             match (rows.kind, change.before, change.after) {
                 (RowsKind::Update | RowsKind::PartialUpdate, Some(before), Some(after)) => {
@@ -247,6 +267,8 @@ impl Tail {
     /// Judges a statement in the log; `true` where it ends a transaction.
     fn query(&mut self, event: &Event) -> Result<bool, Error> {
         let query = event.read_event::<QueryEvent<'_>>().map_err(|error| upstream::Error::Unexpected(format!("a query event: {error}")))?;
+        // F13: MySQL's first event of a transaction tells who wrote it.
+        self.writer = Some(u64::from(query.thread_id()));
         judge::query(&self.source, query.query_raw(), &query.schema())
     }
 }
