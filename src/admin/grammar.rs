@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! MIGRATE [TABLE] [db.]t <alter specification> [WITH name = value, …]
-//! SHOW MIGRATIONS [LIKE 'pattern'] | SHOW MIGRATION id | {PAUSE | RESUME | CANCEL | CUTOVER} MIGRATION id
+//! SHOW MIGRATIONS [LIKE 'pattern'] | SHOW MIGRATION id | {PAUSE | RESUME | CANCEL | CUTOVER | REVERT | CLEANUP} MIGRATION id
 //! SHOW {GATES | SESSIONS | BYPASS | CONFIG | STATUS [LIKE 'pattern'] | VERSION} | HELP | what clients send by themselves
 //! ```
 //!
@@ -29,7 +29,7 @@ pub(super) enum Statement {
     },
     /// SHOW MIGRATION id
     Migration(MigrationId),
-    /// PAUSE, RESUME, CANCEL, CUTOVER
+    /// PAUSE, RESUME, CANCEL, CUTOVER, REVERT, CLEANUP
     Tell(MigrationId, Command),
     /// SHOW GATES
     Gates,
@@ -79,7 +79,14 @@ pub(super) fn parse(text: &str) -> Result<Statement, Failure> {
         return Err(Failure::syntax("the admin port takes one statement at a time; send what follows the semicolon on its own"));
     }
     let words: Vec<String> = tokens.iter().map_while(|token| token.name().map(str::to_owned)).collect();
-    let told = [("PAUSE", Command::Pause), ("RESUME", Command::Resume), ("CANCEL", Command::Cancel), ("CUTOVER", Command::Cutover)];
+    let told = [
+        ("PAUSE", Command::Pause),
+        ("RESUME", Command::Resume),
+        ("CANCEL", Command::Cancel),
+        ("CUTOVER", Command::Cutover),
+        ("REVERT", Command::Revert),
+        ("CLEANUP", Command::CleanUp),
+    ];
     if let Some((verb, command)) = told.iter().find(|(verb, _)| first.is(verb))
         && tokens.get(1).is_none_or(|token| token.is("MIGRATION") || matches!(token.kind, Kind::Number(_)))
     {

@@ -9,6 +9,8 @@ pub(super) const COMMANDS: &[(&str, &str, &str)] = &[
     ("RESUME MIGRATION", "RESUME MIGRATION id", "goes on copying, or tries again after parking"),
     ("CANCEL MIGRATION", "CANCEL MIGRATION id", "undoes everything; the table stays as it is"),
     ("CUTOVER MIGRATION", "CUTOVER MIGRATION id", "swaps now a migration that was started WITH postpone = true"),
+    ("REVERT MIGRATION", "REVERT MIGRATION id", "swaps back to the table as it was, in the revert window; nothing written since is lost"),
+    ("CLEANUP MIGRATION", "CLEANUP MIGRATION id", "ends the revert window and drops the table that is no longer wanted"),
     ("SHOW GATES", "SHOW GATES", "the gates before migrating tables: state, who is inside, who waits"),
     ("SHOW SESSIONS", "SHOW SESSIONS", "clients: transaction, waiting at a gate, statements"),
     ("SHOW BYPASS", "SHOW BYPASS", "who writes to a migrating table without going through the proxy"),

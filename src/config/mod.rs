@@ -119,6 +119,8 @@ pub struct Cutover {
     pub protocol: Protocol,
     /// What becomes of transactions whose snapshot is older than a swap.
     pub fence: Fence,
+    /// Seconds after a swap in which REVERT is possible; 0 drops the old table at once.
+    pub revert_window_s: u64,
 }
 
 /// The ways of swapping the tables; docs/cutover.md tells them apart.
@@ -222,7 +224,14 @@ impl Default for Http {
 
 impl Default for Cutover {
     fn default() -> Self {
-        Self { max_hold_ms: 1000, drain_budget_ms: 250, log_held_over_ms: 100, protocol: Protocol::Auto, fence: Fence::Fence }
+        Self {
+            max_hold_ms: 1000,
+            drain_budget_ms: 250,
+            log_held_over_ms: 100,
+            protocol: Protocol::Auto,
+            fence: Fence::Fence,
+            revert_window_s: 0,
+        }
     }
 }
 
@@ -313,6 +322,11 @@ impl Cutover {
     /// [`Cutover::max_hold_ms`] as a duration.
     pub fn max_hold(&self) -> Duration {
         Duration::from_millis(self.max_hold_ms)
+    }
+
+    /// [`Cutover::revert_window_s`] as a duration.
+    pub fn revert_window(&self) -> Duration {
+        Duration::from_secs(self.revert_window_s)
     }
 
     /// [`Cutover::drain_budget_ms`] as a duration.

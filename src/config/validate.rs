@@ -5,6 +5,9 @@ use super::{Config, Error};
 /// Longest hold that can be asked for, in milliseconds: past this clients' own timeouts end their statements.
 const MAX_HOLD_MS_MAX: u64 = 60_000;
 
+/// Longest revert window, in seconds: the server keeps its binary log for about as long.
+const REVERT_WINDOW_S_MAX: u64 = 2_592_000;
+
 /// Checks ranges and contradictions.
 ///
 /// # Errors
@@ -102,6 +105,10 @@ fn times(config: &Config) -> Result<(), Error> {
     if config.cutover.max_hold_ms > MAX_HOLD_MS_MAX {
         let reason = format!("{} ms would hold clients past their own timeouts", config.cutover.max_hold_ms);
         return Err(wrong("cutover", "max_hold_ms", reason, format!("give {MAX_HOLD_MS_MAX} or less; the default is 1000")));
+    }
+    if config.cutover.revert_window_s > REVERT_WINDOW_S_MAX {
+        let reason = format!("{} s is more than 30 days", config.cutover.revert_window_s);
+        return Err(wrong("cutover", "revert_window_s", reason, format!("give {REVERT_WINDOW_S_MAX} or less; 3600 is an hour")));
     }
     if config.cutover.max_hold_ms < config.cutover.drain_budget_ms {
         let reason = format!("{} ms is less than drain_budget_ms, {} ms", config.cutover.max_hold_ms, config.cutover.drain_budget_ms);

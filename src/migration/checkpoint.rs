@@ -36,8 +36,22 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS `tidegate`.`migrations` (
     error_code INT UNSIGNED NOT NULL DEFAULT 0,
     error VARCHAR(4000) NOT NULL DEFAULT '',
     started_at DATETIME(6) NOT NULL,
-    finished_at DATETIME(6) NULL
+    finished_at DATETIME(6) NULL,
+    swaps BIGINT UNSIGNED NOT NULL DEFAULT 0,
+    swaps_wanted BIGINT UNSIGNED NOT NULL DEFAULT 0,
+    swapped_at DATETIME(6) NULL,
+    is_turned TINYINT NOT NULL DEFAULT 0,
+    is_window_over TINYINT NOT NULL DEFAULT 0
 ) ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
+
+/// Columns that stores of earlier versions lack.
+const ADDED: [(&str, &str); 5] = [
+    ("swaps", "BIGINT UNSIGNED NOT NULL DEFAULT 0"),
+    ("swaps_wanted", "BIGINT UNSIGNED NOT NULL DEFAULT 0"),
+    ("swapped_at", "DATETIME(6) NULL"),
+    ("is_turned", "TINYINT NOT NULL DEFAULT 0"),
+    ("is_window_over", "TINYINT NOT NULL DEFAULT 0"),
+];
 
 /// One migration as stored.
 #[derive(Clone, Debug)]
@@ -86,6 +100,14 @@ pub struct Stored {
     pub started_at: String,
     /// UTC, empty while it runs.
     pub finished_at: String,
+    /// Swaps so far: after an odd number the new table has the name.
+    pub swaps: u64,
+    /// REVERT wishes this many.
+    pub swaps_wanted: u64,
+    /// The position lies behind the last swap's RENAME.
+    pub is_turned: bool,
+    /// The operator said CLEANUP.
+    pub is_window_over: bool,
 }
 
 /// What a run changes as it goes.
@@ -116,10 +138,34 @@ pub async fn exists(link: &mut Link) -> Result<bool, Error> {
 /// As the server says.
 pub async fn create(link: &mut Link) -> Result<(), Error> {
     if exists(link).await? {
-        return Ok(());
+        return upgrade(link).await;
     }
     link.run(SCHEMA).await?;
     link.run(TABLE).await
+}
+
+/// Gives a store of an earlier version the columns that it lacks.
+///
+/// # Errors
+/// As the server says.
+pub async fn upgrade(link: &mut Link) -> Result<(), Error> {
+    let columns = "SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = 'tidegate' AND TABLE_NAME = 'migrations'";
+    let there: Vec<String> = link.texts(columns).await?.into_iter().flatten().collect();
+    let missing: Vec<String> = ADDED
+        .iter()
+        .filter(|(name, _)| !there.iter().any(|column| column == name))
+        .map(|(name, definition)| format!("ADD COLUMN {name} {definition}"))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    match link.run(&format!("ALTER TABLE `tidegate`.`migrations` {}", missing.join(", "))).await {
+        // Another proxy was faster.
+        Err(Error::Server { code: 1060, .. }) => {}
+        other => other?,
+    }
+    // Whatever had swapped then had swapped once.
+    link.run("UPDATE `tidegate`.`migrations` SET swaps = 1 WHERE swaps = 0 AND phase IN ('reversible', 'cleaning_up', 'done')").await
 }
 
 /// Stores a new migration and gives its number.
@@ -147,7 +193,7 @@ pub async fn read(link: &mut Link, condition: &str) -> Result<Vec<Stored>, Error
         .texts(&format!(
             "SELECT migration_id, schema_name, table_name, alter_specification, options, phase, is_paused, is_cancelled, is_copied, server_identity, \
              binlog_file, binlog_position, watermark, rows_copied, rows_total, cutover_attempts, held_statements, longest_stall_us, steps, error_code, \
-             error, started_at, finished_at, deferred_indexes FROM `tidegate`.`migrations` WHERE {condition} ORDER BY migration_id"
+             error, started_at, finished_at, deferred_indexes, swaps, swaps_wanted, is_turned, is_window_over FROM `tidegate`.`migrations` WHERE {condition} ORDER BY migration_id"
         ))
         .await?;
     Ok(rows.iter().filter_map(|row| parse(row)).collect())
@@ -179,6 +225,10 @@ fn parse(row: &[String]) -> Option<Stored> {
         started_at: text(21),
         finished_at: text(22),
         deferred_indexes: text(23),
+        swaps: number(24),
+        swaps_wanted: number(25),
+        is_turned: number(26) != 0,
+        is_window_over: number(27) != 0,
     })
 }
 
@@ -189,6 +239,43 @@ fn parse(row: &[String]) -> Option<Stored> {
 pub async fn set_phase(link: &mut Link, id: MigrationId, phase: Phase) -> Result<(), Error> {
     let finished = if phase.is_final() { ", finished_at = UTC_TIMESTAMP(6)" } else { "" };
     set(link, id, &format!("phase = '{}'{finished}", phase.name())).await
+}
+
+/// Stores a swap: the phase after it, who has the name now, and that the log must be followed in the other direction from the
+/// swap's own place on.
+///
+/// # Errors
+/// As the server says.
+pub async fn set_swapped(link: &mut Link, id: MigrationId, phase: Phase, swaps: u64) -> Result<(), Error> {
+    let name = phase.name();
+    set(link, id, &format!("phase = '{name}', swaps = {swaps}, swapped_at = UTC_TIMESTAMP(6), is_turned = 0, is_window_over = 0")).await
+}
+
+/// Stores from where the log must be read in the revert window.
+///
+/// # Errors
+/// As the server says.
+pub async fn set_turned(link: &mut Link, id: MigrationId, position: &Position) -> Result<(), Error> {
+    let file = literal(&position.file);
+    set(link, id, &format!("binlog_file = {file}, binlog_position = {}, is_turned = 1", position.offset)).await
+}
+
+/// How long ago the last swap was.
+///
+/// # Errors
+/// As the server says.
+pub async fn since_swap(link: &mut Link, id: MigrationId) -> Result<std::time::Duration, Error> {
+    let age = "COALESCE(GREATEST(TIMESTAMPDIFF(MICROSECOND, swapped_at, UTC_TIMESTAMP(6)), 0), 0)";
+    let us = link.cell(&format!("SELECT {age} FROM `tidegate`.`migrations` WHERE migration_id = {id}")).await?;
+    Ok(std::time::Duration::from_micros(us.and_then(|us| us.parse().ok()).unwrap_or(0)))
+}
+
+/// Stores what the operator wished for the revert window.
+///
+/// # Errors
+/// As the server says.
+pub async fn set_window_wish(link: &mut Link, id: MigrationId, swaps_wanted: u64, is_window_over: bool) -> Result<(), Error> {
+    set(link, id, &format!("swaps_wanted = {swaps_wanted}, is_window_over = {}", u8::from(is_window_over))).await
 }
 
 /// Stores the place to go on from, together with what a start needs to know.

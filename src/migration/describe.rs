@@ -13,7 +13,7 @@ pub async fn table(link: &mut Link, name: &TableName) -> Result<Table, Error> {
     let this = format!("TABLE_SCHEMA = {} AND TABLE_NAME = {}", literal(&name.schema), literal(&name.table));
     let columns = link
         .texts(&format!(
-            "SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, IS_NULLABLE, CHARACTER_SET_NAME, COLLATION_NAME, EXTRA, GENERATION_EXPRESSION \
+            "SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, IS_NULLABLE, CHARACTER_SET_NAME, COLLATION_NAME, EXTRA, GENERATION_EXPRESSION, COLUMN_DEFAULT IS NOT NULL \
              FROM information_schema.COLUMNS WHERE {this} ORDER BY ORDINAL_POSITION"
         ))
         .await?
@@ -30,6 +30,7 @@ pub async fn table(link: &mut Link, name: &TableName) -> Result<Table, Error> {
                 collation: next(),
                 extra: next(),
                 generation: next(),
+                has_default: next() == "1",
             }
         })
         .collect();

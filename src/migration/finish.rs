@@ -1,39 +1,30 @@
-//! After the swap: keeps the gate while old snapshots live, keeps the retired table while it is wanted, then cleans up.
+//! After the last swap: keeps the gate while old snapshots live, and cleans up. See `revert.rs` for the time between.
 
 use std::time::Duration;
 
 use super::error::Error;
-use super::phase::{Event, Phase};
+use super::phase::Event;
 use super::runner::{Grip, Surroundings};
 use super::{policy, shadow};
 use crate::config::Fence;
 use crate::gate::Installed;
 
-/// Finishes a swapped migration.
+/// Cleans up after the last swap.
 ///
 /// # Errors
 /// The server; the table itself is safe whatever happens here.
 pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<(), Error> {
-    if grip.phase == Phase::Reversible {
-        let window = grip.stored.options.revert_window.unwrap_or_default();
-        if !window.is_zero() {
-            grip.board.set_note(format!("keeps the old table as {} for {} s", grip.names.retired, window.as_secs()));
-        }
-        tokio::select! {
-            () = tokio::time::sleep(window) => {}
-            () = around.shutdown.cancelled() => return Err(Error::Stopped),
-        }
-        grip.step(Event::WindowOver).await?;
-    }
+    // Each swap puts the table that it takes out where a shadow for swapping back would be.
+    let names = grip.names.clone().flipped();
     crate::failpoints::reach("cleanup.drop").await?;
     let mut attempt = 0;
     loop {
-        match shadow::clean_up(&mut grip.link, &grip.names).await {
+        match shadow::clean_up(&mut grip.link, &names).await {
             Ok(()) => break,
             // Somebody reads the retired table, which is his right.
             Err(Error::Upstream(error)) if error.is_lock_conflict() => {
                 attempt += 1;
-                grip.board.set_note(format!("waiting for somebody who reads the old table {}, to drop it", grip.names.retired));
+                grip.board.set_note(format!("waiting for somebody who reads the old table {}, to drop it", names.retired));
                 tokio::select! {
                     () = tokio::time::sleep(policy::pause(attempt)) => {}
                     () = around.shutdown.cancelled() => return Err(Error::Stopped),
@@ -43,7 +34,8 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<(), Error> {
         }
     }
     grip.board.set_backlog(Duration::ZERO, 0);
-    grip.step(Event::Cleaned).await?;
+    let is_reverted = grip.stored.swaps.is_multiple_of(2);
+    grip.step(if is_reverted { Event::CleanedAfterRevert } else { Event::Cleaned }).await?;
     let status = grip.board.status();
     tracing::info!(
         migration = %status.id,
@@ -52,7 +44,7 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<(), Error> {
         attempts = status.cutover_attempts,
         held = status.held_statements,
         longest_stall_ms = format_args!("{:.1}", status.longest_stall.as_secs_f64() * 1e3),
-        "done"
+        "{}", status.phase.name()
     );
     Ok(())
 }

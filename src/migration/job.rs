@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::Options;
 use super::apply::overlap::Overlap;
 use super::apply::pending::Pending;
+use super::kept::Kept;
 use super::keys::{KeyRange, Keys};
-use super::progress::Board;
+use super::progress::{Board, Wishes};
 use super::shadow::Names;
 use super::statements::Statements;
 use crate::config::{Config, Fence, Protocol};
@@ -52,6 +53,10 @@ pub struct Job {
     pub overlap: Overlap<KeyRange, Key>,
     /// Whoever holds it applies; a cut-over takes it, so that no round of another task meets a lock or a swapped table.
     pub turn: Arc<tokio::sync::Mutex<()>>,
+    /// In a revert window: columns of the shadow that the source does not have.
+    pub kept: Option<Arc<Kept>>,
+    /// Swaps before this run: with any, it is a revert window, and no ALTER is being judged.
+    pub swaps: u64,
     /// Its face.
     pub board: Arc<Board>,
     /// The gates.
@@ -61,6 +66,16 @@ pub struct Job {
 }
 
 impl Job {
+    /// The shadow is a table that was swapped out, and follows until the window ends.
+    pub fn is_window(&self) -> bool {
+        self.swaps > 0
+    }
+
+    /// The operator does not want the swap any more that this run is for.
+    pub fn is_given_up(&self, wishes: &Wishes) -> bool {
+        if self.is_window() { wishes.swaps_wanted <= self.swaps } else { wishes.is_cancelled }
+    }
+
     /// Longest time that any statement may be held.
     pub fn max_hold(&self) -> Duration {
         self.options.max_hold.unwrap_or_else(|| self.config.cutover.max_hold())

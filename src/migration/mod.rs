@@ -16,6 +16,7 @@ mod duplicates;
 mod error;
 mod finish;
 mod job;
+mod kept;
 mod keys;
 mod oracle;
 pub mod phase;
@@ -23,6 +24,7 @@ mod policy;
 mod preflight;
 mod prepare;
 mod progress;
+mod revert;
 mod run;
 mod runner;
 mod service;
@@ -127,6 +129,8 @@ pub struct Status {
     pub steps: String,
     /// Statements of clients that the new table would refuse, one a line, with the server's error.
     pub breaking: String,
+    /// Swaps so far: after an odd number the altered table has the name, after an even one the table as it was.
+    pub swaps: u64,
     /// UTC, as the server writes it.
     pub started_at: String,
     /// UTC, empty while it runs.
@@ -144,6 +148,10 @@ pub enum Command {
     Cancel,
     /// Swap now instead of waiting in Ready.
     Cutover,
+    /// Swap back, in the revert window.
+    Revert,
+    /// End the revert window.
+    CleanUp,
 }
 
 /// What the operator is told when something cannot be done.

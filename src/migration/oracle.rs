@@ -72,6 +72,10 @@ async fn explain(job: &Job, rows: &str, error: upstream::Error) -> Error {
 
 /// Runs the server's own ALTER on a table with these rows; gives its error.
 async fn ask(job: &Job, rows: &str) -> Result<Option<Refusal>, upstream::Error> {
+    if job.is_window() {
+        // No ALTER leads from this source to this shadow.
+        return Ok(None);
+    }
     let mut link = job.server.connect_engine().await?;
     // Several workers may ask at once, and any of them may be cut off: an undo drops what is left by the prefix.
     let probe = TableName::new(job.names.shadow.schema.clone(), format!("{}{}", super::shadow::PROBE_PREFIX, link.id()));

@@ -7,6 +7,10 @@
 //!              └── taken over by a new process ──┘          ▲        Ambiguous ───────────────┘
 //!                                                           └─────────────┘
 //! any phase before the swap → Parked → Preparing           any phase before the swap → Undoing → Cancelled | Failed
+//!
+//! Reversible → Reverting → SwappingBack → Reversible, with the other table under the name   CleaningUp → Done | Reverted
+//!     ▲            │ ▲            │
+//!     └────────────┘ └────────────┘
 //! ```
 
 /// Where a migration is. Stored with every change; a proxy that takes over goes on from it.
@@ -28,12 +32,18 @@ pub enum Phase {
     CuttingOver,
     /// Set by: a swap whose answer was lost. Only reading the server leads out.
     Ambiguous,
-    /// Set by: the swap, where the retired table is kept for a while.
+    /// Set by: a swap, in either direction. The table that lost the name follows the other one until the revert window ends.
     Reversible,
-    /// Set by: the swap. Drops the retired table.
+    /// Set by: REVERT. Waits for the moment to swap back.
+    Reverting,
+    /// Set by: an attempt to swap back. While its end is not known only reading the server leads out.
+    SwappingBack,
+    /// Set by: the window's end, or CLEANUP. Drops the table that lost the name.
     CleaningUp,
     /// The end: swapped and clean.
     Done,
+    /// The end: swapped, swapped back, and clean.
+    Reverted,
     /// Set by: an error that a person must mend. Waits for: RESUME or CANCEL.
     Parked,
     /// Set by: CANCEL, or a refusal of the server. Drops the shadow.
@@ -57,8 +67,11 @@ impl Phase {
             Self::CuttingOver => "cutting_over",
             Self::Ambiguous => "ambiguous",
             Self::Reversible => "reversible",
+            Self::Reverting => "reverting",
+            Self::SwappingBack => "swapping_back",
             Self::CleaningUp => "cleaning_up",
             Self::Done => "done",
+            Self::Reverted => "reverted",
             Self::Parked => "parked",
             Self::Undoing => "undoing",
             Self::Cancelled => "cancelled",
@@ -67,7 +80,7 @@ impl Phase {
     }
 
     /// All phases, in the order of a migration that goes well; then the others.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Queued,
         Self::Preparing,
         Self::Copying,
@@ -77,8 +90,11 @@ impl Phase {
         Self::CuttingOver,
         Self::Ambiguous,
         Self::Reversible,
+        Self::Reverting,
+        Self::SwappingBack,
         Self::CleaningUp,
         Self::Done,
+        Self::Reverted,
         Self::Parked,
         Self::Undoing,
         Self::Cancelled,
@@ -124,8 +140,13 @@ impl Phase {
             (Self::CuttingOver | Self::Ambiguous, E::Restarted) | (Self::CuttingOver, E::SwapUnknown) => Self::Ambiguous,
             (Self::CuttingOver | Self::Ambiguous, E::Swapped) => Self::Reversible,
             (Self::Reversible, E::WindowOver) => Self::CleaningUp,
+            (Self::Reversible, E::RevertWished) | (Self::SwappingBack, E::NotSwapped) => Self::Reverting,
+            (Self::Reverting, E::AttemptBegun) => Self::SwappingBack,
+            (Self::Reverting, E::RevertGivenUp) | (Self::SwappingBack, E::Swapped) => Self::Reversible,
+            (Self::SwappingBack, E::SwapUnknown) => Self::SwappingBack,
             (Self::CleaningUp, E::Cleaned) => Self::Done,
-            (Self::Reversible | Self::CleaningUp | Self::Undoing, E::Restarted) => self,
+            (Self::CleaningUp, E::CleanedAfterRevert) => Self::Reverted,
+            (Self::Reversible | Self::Reverting | Self::SwappingBack | Self::CleaningUp | Self::Undoing, E::Restarted) => self,
             (phase, E::Stuck) if phase.is_before_swap() && phase != Self::Undoing => Self::Parked,
             (phase, E::Abandoned) if phase.is_before_swap() => Self::Undoing,
             (Self::Undoing, E::UndoneForOperator) => Self::Cancelled,
@@ -137,7 +158,7 @@ impl Phase {
 
     /// Nothing more will happen.
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Done | Self::Cancelled | Self::Failed)
+        matches!(self, Self::Done | Self::Reverted | Self::Cancelled | Self::Failed)
     }
 }
 
@@ -164,8 +185,14 @@ pub enum Event {
     Swapped,
     /// The retired table is no longer wanted.
     WindowOver,
+    /// The operator said REVERT.
+    RevertWished,
+    /// The operator took REVERT back, or the other table cannot follow.
+    RevertGivenUp,
     /// The retired table is gone.
     Cleaned,
+    /// The table that the migration had built is gone; the one before has its name again.
+    CleanedAfterRevert,
     /// A process or a connection died; the migration goes on from its checkpoint.
     Restarted,
     /// Something that a person must mend.
@@ -182,7 +209,7 @@ pub enum Event {
 
 impl Event {
     /// All events, for the test of the table.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Started,
         Self::ShadowReady,
         Self::Copied,
@@ -193,7 +220,10 @@ impl Event {
         Self::SwapUnknown,
         Self::Swapped,
         Self::WindowOver,
+        Self::RevertWished,
+        Self::RevertGivenUp,
         Self::Cleaned,
+        Self::CleanedAfterRevert,
         Self::Restarted,
         Self::Stuck,
         Self::Resumed,
@@ -251,7 +281,16 @@ mod tests {
         (Phase::Ambiguous, Event::Swapped, Phase::Reversible),
         (Phase::Reversible, Event::WindowOver, Phase::CleaningUp),
         (Phase::Reversible, Event::Restarted, Phase::Reversible),
+        (Phase::Reversible, Event::RevertWished, Phase::Reverting),
+        (Phase::Reverting, Event::AttemptBegun, Phase::SwappingBack),
+        (Phase::Reverting, Event::RevertGivenUp, Phase::Reversible),
+        (Phase::Reverting, Event::Restarted, Phase::Reverting),
+        (Phase::SwappingBack, Event::NotSwapped, Phase::Reverting),
+        (Phase::SwappingBack, Event::SwapUnknown, Phase::SwappingBack),
+        (Phase::SwappingBack, Event::Restarted, Phase::SwappingBack),
+        (Phase::SwappingBack, Event::Swapped, Phase::Reversible),
         (Phase::CleaningUp, Event::Cleaned, Phase::Done),
+        (Phase::CleaningUp, Event::CleanedAfterRevert, Phase::Reverted),
         (Phase::CleaningUp, Event::Restarted, Phase::CleaningUp),
         (Phase::Parked, Event::Resumed, Phase::Preparing),
         (Phase::Parked, Event::Stuck, Phase::Parked),

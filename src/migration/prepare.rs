@@ -103,6 +103,8 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Err
         pending: Arc::new(Pending::new(PENDING_MOST)),
         overlap: Overlap::new(move |range: &KeyRange, key: &Key| covers.may_cover(range, key)),
         turn: Arc::default(),
+        kept: None,
+        swaps: 0,
         board: grip.board.clone(),
         gates: around.gates.clone(),
         config: around.config.clone(),
@@ -123,7 +125,7 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Err
 }
 
 /// A key whose values change cannot tell which row of the shadow belongs to which of the source.
-fn check_key(mapping: &mapping::Mapping) -> Result<(), Error> {
+pub fn check_key(mapping: &mapping::Mapping) -> Result<(), Error> {
     let is_int = |kind: &str| matches!(kind, "tinyint" | "smallint" | "mediumint" | "int" | "bigint");
     for pair in &mapping.key.columns {
         let (source, shadow) = (&pair.source, &pair.shadow);

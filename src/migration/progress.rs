@@ -21,6 +21,10 @@ pub struct Wishes {
     pub ignores_breaking: bool,
     /// Undo.
     pub is_cancelled: bool,
+    /// Swap until there were this many: REVERT wishes one more.
+    pub swaps_wanted: u64,
+    /// End the revert window.
+    pub is_window_over: bool,
     /// Counts RESUME: a parked migration tries again when it moves.
     pub resumed: u64,
 }
@@ -33,6 +37,8 @@ pub struct Board {
     metrics: Metrics,
     writers: Writers,
     rate: Mutex<(Instant, u64)>,
+    /// Swaps so far, and why there cannot be another.
+    swaps: Mutex<(u64, Option<String>)>,
 }
 
 impl Board {
@@ -59,6 +65,7 @@ impl Board {
             note: String::new(),
             steps: stored.steps.clone(),
             breaking: String::new(),
+            swaps: stored.swaps,
             started_at: stored.started_at.clone(),
             finished_at: stored.finished_at.clone(),
         };
@@ -67,6 +74,8 @@ impl Board {
             is_postponed: stored.options.postpone,
             ignores_breaking: stored.options.ignore_breaking,
             is_cancelled: stored.is_cancelled,
+            swaps_wanted: stored.swaps_wanted,
+            is_window_over: stored.is_window_over,
             resumed: 0,
         };
         if !stored.phase.is_final() {
@@ -78,6 +87,7 @@ impl Board {
             metrics,
             writers: Writers::default(),
             rate: Mutex::new((Instant::now(), stored.rows_copied)),
+            swaps: Mutex::new((stored.swaps, None)),
         }
     }
 
@@ -91,6 +101,7 @@ impl Board {
         let mut status = self.lock().clone();
         status.is_paused = wishes.is_paused;
         status.is_postponed = wishes.is_postponed;
+        status.swaps = self.swaps().0;
         status
     }
 
@@ -125,6 +136,16 @@ impl Board {
             status.finished_at = now_utc();
         }
         self.metrics.phase(status.id, Some(left.name()), phase.name());
+    }
+
+    /// Swaps so far, and why REVERT cannot work, where that is known.
+    pub fn swaps(&self) -> (u64, Option<String>) {
+        self.swaps.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes how many swaps there were, and why there cannot be another.
+    pub fn set_swaps(&self, swaps: u64, obstacle: Option<String>) {
+        *self.swaps.lock().unwrap_or_else(PoisonError::into_inner) = (swaps, obstacle);
     }
 
     /// Shows what it is doing or waiting for.

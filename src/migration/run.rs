@@ -51,9 +51,37 @@ impl Drop for Aborted {
 }
 
 /// The tasks beside a run, and the first error of any of them.
-struct Beside {
+pub struct Beside {
     _tasks: Vec<Background>,
     failed: mpsc::Receiver<Error>,
+}
+
+impl Beside {
+    /// The first error of any of them; waits for ever while all goes well.
+    pub async fn failed(&mut self) -> Error {
+        match self.failed.recv().await {
+            Some(error) => error,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// How far the copy is; a revert window has none.
+#[derive(Clone)]
+pub struct CopyProgress {
+    copy: Arc<Copy>,
+    copied: watch::Receiver<bool>,
+}
+
+/// How the tail knows the source.
+pub fn log_source(job: &Job, hot_names: &[String]) -> Source {
+    let key = job.mapping.key.columns.iter().zip(job.keys.kinds());
+    let key = key.filter_map(|(pair, kind)| {
+        let at = job.source.columns.iter().position(|column| column.name == pair.source.name)?;
+        Some((at, kind.clone()))
+    });
+    let ignore_case = job.facts.lower_case_table_names != 0;
+    Source::new(job.names.clone(), ignore_case, job.source.columns.len(), key.collect(), hot_names, deferred::mark(job.id))
 }
 
 /// Runs until the swap.
@@ -62,24 +90,13 @@ struct Beside {
 /// Whatever ended the run; its checkpoint is good.
 pub async fn run(around: &Arc<Surroundings>, grip: &mut Grip, prepared: Prepared) -> Result<(), Error> {
     let Prepared { job, gate, hot_names, deferred_indexes, start, watermark, rows, is_copied } = prepared;
-    let key = job.mapping.key.columns.iter().zip(job.keys.kinds());
-    let key = key.filter_map(|(pair, kind)| {
-        let at = job.source.columns.iter().position(|column| column.name == pair.source.name)?;
-        Some((at, kind.clone()))
-    });
-    let source = Source::new(
-        job.names.clone(),
-        job.facts.lower_case_table_names != 0,
-        job.source.columns.len(),
-        key.collect(),
-        &hot_names,
-        deferred::mark(job.id),
-    );
+    let source = log_source(&job, &hot_names);
     let witness = bypass::Witness::new(job.gates.clone(), job.board.clone(), job.names.source.clone());
-    let (tail, mut reached) = Tail::open(&job.server, &job.facts, source, job.pending.clone(), &start, witness).await?;
+    let (tail, mut reached) = Tail::open(&job.server, &job.facts, source, job.pending.clone(), &start, witness, None).await?;
     let copy = Arc::new(Copy::new(job.clone(), watermark, rows, reached.clone()).await?);
     let copied = watch::channel(is_copied).0;
-    let mut beside = start_beside(&job, grip.link.id(), tail, &reached, &copy, copied.subscribe(), Matcher::new(&[&hot_names]));
+    let progress = CopyProgress { copy: copy.clone(), copied: copied.subscribe() };
+    let mut beside = start_beside(&job, grip.link.id(), tail, &reached, Some(progress), Matcher::new(&[&hot_names]));
 
     let verify = (!job.options.skip_verify).then(|| {
         let task = tokio::spawn(verify::run(job.clone(), reached.clone(), copy.clone(), copied.subscribe()));
@@ -100,13 +117,28 @@ pub async fn run(around: &Arc<Surroundings>, grip: &mut Grip, prepared: Prepared
     guarded(around, &job, &mut beside, analyze(&job)).await?;
     grip.step(Event::Verified).await?;
 
+    swap(around, grip, &job, gate, &mut reached, beside).await
+}
+
+/// Makes attempts until one has swapped, in either direction.
+///
+/// # Errors
+/// Whatever ended the run; its checkpoint is good.
+pub async fn swap(
+    around: &Surroundings,
+    grip: &mut Grip,
+    job: &Job,
+    gate: Installed,
+    reached: &mut watch::Receiver<Reached>,
+    mut beside: Beside,
+) -> Result<(), Error> {
     let mut refused = 0;
     loop {
-        guarded(around, &job, &mut beside, ready(&job, &gate, &mut reached)).await?;
+        guarded(around, job, &mut beside, ready(job, &gate, reached)).await?;
         grip.step(Event::AttemptBegun).await?;
         // The turn is kept until the tasks that apply are gone, or the source is known to be the source still.
         let turn = job.turn.clone().lock_owned().await;
-        let (outcome, report) = match cutover::attempt(&job, &gate.gate, reached.clone()).await {
+        let (outcome, report) = match cutover::attempt(job, &gate.gate, reached.clone()).await {
             Ok(attempt) => attempt,
             // The server would refuse the ALTER too, or the table has changed: another attempt would only hide it.
             Err(error @ (Error::Refused(_) | Error::Changed(_) | Error::Damaged(_))) => {
@@ -141,13 +173,13 @@ pub async fn run(around: &Arc<Surroundings>, grip: &mut Grip, prepared: Prepared
                 grip.step(Event::NotSwapped).await?;
                 drop(turn);
                 job.board.set_note(format!("attempt {refused} was called off: {reason}"));
-                guarded(around, &job, &mut beside, pause(refused)).await?;
+                guarded(around, job, &mut beside, pause(refused)).await?;
             }
             Outcome::Unknown(reason) => {
                 drop(beside);
                 job.board.metrics().attempt("unknown");
                 tracing::info!(migration = %job.id, table = %job.names.source, reason, "the answer to the swap was lost; reading what happened");
-                return after_unknown(grip, &job, gate).await;
+                return after_unknown(grip, job, gate).await;
             }
         }
     }
@@ -167,7 +199,7 @@ async fn after_unknown(grip: &mut Grip, job: &Job, gate: Installed) -> Result<()
 }
 
 /// Awaits a step of the run, unless a task beside it fails, the operator cancels, or the proxy stops.
-async fn guarded<T>(
+pub async fn guarded<T>(
     around: &Surroundings,
     job: &Job,
     beside: &mut Beside,
@@ -177,19 +209,19 @@ async fn guarded<T>(
     tokio::select! {
         biased;
         () = around.shutdown.cancelled() => Err(Error::Stopped),
-        _ = wishes.wait_for(|wishes| wishes.is_cancelled) => Err(Error::Cancelled),
-        Some(error) = beside.failed.recv() => Err(error),
+        _ = wishes.wait_for(|wishes| job.is_given_up(wishes)) => Err(Error::Cancelled),
+        error = beside.failed() => Err(error),
         result = step => result,
     }
 }
 
-fn start_beside(
+/// Starts tail, apply and the books.
+pub fn start_beside(
     job: &Job,
     lease_holder: u32,
     tail: Tail,
     reached: &watch::Receiver<Reached>,
-    copy: &Arc<Copy>,
-    copied: watch::Receiver<bool>,
+    copy: Option<CopyProgress>,
     named: Matcher,
 ) -> Beside {
     let (sender, failed) = mpsc::channel(4);
@@ -202,7 +234,7 @@ fn start_beside(
     };
     start(Box::pin(tail.run()));
     start(Box::pin(apply::run(job.clone())));
-    start(Box::pin(keep_books(job.clone(), lease_holder, reached.clone(), copy.clone(), copied, named)));
+    start(Box::pin(keep_books(job.clone(), lease_holder, reached.clone(), copy, named)));
     Beside { _tasks: tasks, failed }
 }
 
@@ -211,8 +243,7 @@ async fn keep_books(
     job: Job,
     lease_holder: u32,
     mut reached: watch::Receiver<Reached>,
-    copy: Arc<Copy>,
-    copied: watch::Receiver<bool>,
+    copy: Option<CopyProgress>,
     named: Matcher,
 ) -> Error {
     let books = async {
@@ -223,8 +254,10 @@ async fn keep_books(
             let _ = tokio::time::timeout(Duration::from_secs(2), reached.wait_for(|reached| reached.position >= end)).await;
             job.board.set_backlog(began.elapsed(), job.pending.len());
             keep_lease(&job, &mut link, lease_holder).await?;
-            save(&job, &mut link, &reached, &copy, &copied).await?;
-            duplicates::look(&job, &mut link).await?;
+            save(&job, &mut link, &reached, copy.as_ref()).await?;
+            if copy.is_some() {
+                duplicates::look(&job, &mut link).await?;
+            }
             bypass::look(&job.gates, &job.board, &job.names.source, &named, !job.facts.is_mariadb, &mut link).await?;
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
@@ -243,15 +276,16 @@ async fn keep_lease(job: &Job, link: &mut Link, holder: u32) -> Result<(), Error
     Err(upstream::Error::Lost("the lease of the migration is gone".into()).into())
 }
 
-async fn save(
-    job: &Job,
-    link: &mut Link,
-    reached: &watch::Receiver<Reached>,
-    copy: &Copy,
-    copied: &watch::Receiver<bool>,
-) -> Result<(), Error> {
+async fn save(job: &Job, link: &mut Link, reached: &watch::Receiver<Reached>, copy: Option<&CopyProgress>) -> Result<(), Error> {
     // While a cut-over has the turn, keys may be out of the map and only half applied: nothing is stored then (I-E6).
     let _turn = job.turn.lock().await;
+    let Some(CopyProgress { copy, copied }) = copy else {
+        let Reached { boundary, is_turned, .. } = reached.borrow().clone();
+        if is_turned {
+            checkpoint::set_turned(link, job.id, &job.pending.safe_position(&boundary)).await?;
+        }
+        return Ok(());
+    };
     // The order matters (I-E6): whatever the watermark covers was noted before the position is read.
     let is_copied = *copied.borrow();
     let (watermark, rows_copied) = copy.watermark();

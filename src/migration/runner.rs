@@ -43,7 +43,7 @@ pub struct Grip {
     pub facts: Facts,
     /// What was stored when the run began.
     pub stored: Stored,
-    /// The three names.
+    /// The three names of the next swap.
     pub names: Names,
     /// Its face.
     pub board: Arc<Board>,
@@ -61,7 +61,15 @@ impl Grip {
             .phase
             .next(event)
             .map_err(|refused| Error::Stuck(refused.to_string(), "this is a defect of Tidegate; please report it".into()))?;
-        checkpoint::set_phase(&mut self.link, self.stored.id, next).await?;
+        if event == Event::Swapped {
+            let swaps = self.stored.swaps + 1;
+            checkpoint::set_swapped(&mut self.link, self.stored.id, next, swaps).await?;
+            self.stored.swaps = swaps;
+            self.names = Names::after_swaps(&self.stored.table, swaps);
+            self.board.set_swaps(swaps, None);
+        } else {
+            checkpoint::set_phase(&mut self.link, self.stored.id, next).await?;
+        }
         tracing::info!(migration = %self.stored.id, table = %self.names.source, from = self.phase.name(), to = next.name(), "phase");
         self.phase = next;
         self.board.set_phase(next);
@@ -169,12 +177,13 @@ async fn drive(around: &Arc<Surroundings>, board: &Arc<Board>, id: MigrationId) 
     }
     let Some(mut grip) = take_hold(around, board, id).await? else { return Ok(()) };
     settle::end_stragglers(&mut grip.link, &grip.names, id).await?;
-    if matches!(grip.phase, Phase::CuttingOver | Phase::Ambiguous) {
+    if matches!(grip.phase, Phase::CuttingOver | Phase::Ambiguous | Phase::SwappingBack) {
         read_the_truth(&mut grip).await?;
     }
     match grip.phase {
         phase if phase.is_final() => return Ok(()),
-        Phase::Reversible | Phase::CleaningUp => return super::finish::run(around, &mut grip).await,
+        Phase::Reversible | Phase::Reverting => return after_swap(around, &mut grip).await,
+        Phase::CleaningUp => return super::finish::run(around, &mut grip).await,
         Phase::Undoing => return undo(&mut grip).await,
         _ if grip.board.wishes().borrow().is_cancelled => return Err(Error::Cancelled),
         Phase::Parked => grip.step(Event::Resumed).await?,
@@ -183,7 +192,13 @@ async fn drive(around: &Arc<Surroundings>, board: &Arc<Board>, id: MigrationId) 
     }
     let prepared = super::prepare::run(around, &mut grip).await?;
     super::run::run(around, &mut grip, prepared).await?;
-    super::finish::run(around, &mut grip).await
+    after_swap(around, &mut grip).await
+}
+
+/// The revert window, then the end.
+async fn after_swap(around: &Arc<Surroundings>, grip: &mut Grip) -> Result<(), Error> {
+    super::revert::run(around, grip).await?;
+    super::finish::run(around, grip).await
 }
 
 /// Connects, takes the lease, reads the store. `None` where another proxy has the lease.
@@ -196,7 +211,8 @@ async fn take_hold(around: &Surroundings, board: &Arc<Board>, id: MigrationId) -
         return Err(upstream::Error::Lost(format!("another proxy holds the lease of migration {id}")).into());
     }
     let Some(stored) = checkpoint::read(&mut link, &format!("migration_id = {id}")).await?.pop() else { return Ok(None) };
-    let names = Names::of(&stored.table);
+    let names = Names::after_swaps(&stored.table, stored.swaps);
+    board.set_swaps(stored.swaps, None);
     let phase = stored.phase;
     if board.status().phase != phase {
         board.set_phase(phase);

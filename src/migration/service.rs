@@ -107,11 +107,17 @@ impl Service {
 
     async fn refuse_second(&self, link: &mut Link, table: &crate::ids::TableName) -> Result<(), Error> {
         let condition = format!(
-            "schema_name = {} AND table_name = {} AND phase NOT IN ('done', 'cancelled', 'failed')",
+            "schema_name = {} AND table_name = {} AND phase NOT IN ('done', 'reverted', 'cancelled', 'failed')",
             upstream::literal(&table.schema),
             upstream::literal(&table.table)
         );
         match checkpoint::read(link, &condition).await?.first() {
+            Some(Stored { id, phase: Phase::Reversible, .. }) => Err(Refusal::new(
+                1846,
+                *b"0A000",
+                format!("{table} is in the revert window of migration {id}; REVERT MIGRATION {id} or CLEANUP MIGRATION {id} ends it"),
+            )
+            .into()),
             Some(other) => Err(Refusal::new(
                 1846,
                 *b"0A000",
@@ -204,6 +210,7 @@ impl Service {
         if !checkpoint::exists(&mut link).await? {
             return Ok(());
         }
+        checkpoint::upgrade(&mut link).await?;
         for stored in checkpoint::read(&mut link, "1 = 1").await? {
             let known = self.entries().contains_key(&stored.id);
             let is_idle = known && !self.entries().get(&stored.id).is_some_and(|entry| entry.is_running);
@@ -257,37 +264,83 @@ impl Service {
             Some(entry) => (entry.board.clone(), entry.stored.options.clone()),
             None => return Err(Refusal::new(1105, *b"HY000", format!("there is no migration {id}; SHOW MIGRATIONS lists them"))),
         };
-        let phase = board.status().phase;
-        let refuse = |what: &str| Err(Refusal::new(1105, *b"HY000", format!("migration {id} is {}, {what}", phase.name())));
-        let has_begun = matches!(phase, Phase::CuttingOver | Phase::Ambiguous | Phase::Reversible | Phase::CleaningUp);
-        match command {
-            _ if phase.is_final() => return refuse("nothing more can be done with it; start a new one"),
-            Command::Pause | Command::Cancel if has_begun => return refuse("too late for that; SHOW MIGRATION shows how it ends"),
-            Command::Cutover if has_begun => return refuse("its cut-over is under way"),
-            _ => {}
-        }
+        let (swaps, obstacle) = board.swaps();
+        check_command(&board.status(), command, obstacle)?;
         let mut wanted = board.wishes().borrow().clone();
-        apply_command(&mut wanted, command);
+        apply_command(&mut wanted, command, swaps);
         let store = async {
             let mut link = self.inner.around.server.connect_engine().await?;
+            if swaps > 0 {
+                return checkpoint::set_window_wish(&mut link, id, wanted.swaps_wanted, wanted.is_window_over).await;
+            }
             checkpoint::set_wish(&mut link, id, wanted.is_paused, wanted.is_cancelled, &options_with(&options, &wanted)).await
         };
         store.await.map_err(|error| refusal(&error.into()))?;
-        board.wish(|wishes| apply_command(wishes, command));
-        Ok(())
+        board.wish(|wishes| apply_command(wishes, command, swaps));
+        if command == Command::Revert { taken_up(&board, swaps).await } else { Ok(()) }
     }
 }
 
-fn apply_command(wishes: &mut super::progress::Wishes, command: Command) {
+/// Whether the migration can take a command in its phase.
+fn check_command(status: &Status, command: Command, obstacle: Option<String>) -> Result<(), Refusal> {
+    let (id, phase) = (status.id, status.phase);
+    let refuse = |what: &str| Err(Refusal::new(1105, *b"HY000", format!("migration {id} is {}, {what}", phase.name())));
+    let has_begun = matches!(phase, Phase::CuttingOver | Phase::Ambiguous | Phase::SwappingBack | Phase::CleaningUp);
+    match command {
+        _ if phase.is_final() => refuse("nothing more can be done with it; start a new one"),
+        Command::Revert if phase == Phase::Reversible => match obstacle {
+            Some(obstacle) => refuse(&format!("and cannot be reverted: {obstacle}")),
+            None => Ok(()),
+        },
+        Command::Revert | Command::CleanUp if phase == Phase::Reverting => {
+            refuse(&format!("it is swapping back already; CANCEL MIGRATION {id} takes that back"))
+        }
+        Command::CleanUp if phase == Phase::Reversible => Ok(()),
+        Command::Revert | Command::CleanUp => refuse("that can be said in the revert window only, which is after the swap"),
+        Command::Cancel if phase == Phase::Reversible => {
+            refuse(&format!("too late for that; REVERT MIGRATION {id} swaps back, CLEANUP MIGRATION {id} drops the other table"))
+        }
+        Command::Cancel if phase == Phase::Reverting => Ok(()),
+        Command::Pause | Command::Cancel if has_begun => refuse("too late for that; SHOW MIGRATION shows how it ends"),
+        Command::Cutover if has_begun => refuse("its cut-over is under way"),
+        Command::Pause | Command::Cutover if matches!(phase, Phase::Reversible | Phase::Reverting) => refuse("its cut-over is over"),
+        _ => Ok(()),
+    }
+}
+
+/// Waits until the runner has taken a REVERT up: the window may end at the same moment.
+async fn taken_up(board: &Board, swaps: u64) -> Result<(), Refusal> {
+    let give_up = tokio::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        let (now, obstacle) = board.swaps();
+        let status = board.status();
+        if now == swaps && matches!(status.phase, Phase::CleaningUp | Phase::Done | Phase::Reverted) {
+            let message = format!("the revert window of migration {} has just ended; the other table is being dropped", status.id);
+            return Err(Refusal::new(1105, *b"HY000", message));
+        }
+        if let Some(obstacle) = obstacle.filter(|_| now == swaps) {
+            return Err(Refusal::new(1105, *b"HY000", format!("migration {} cannot be reverted: {obstacle}", status.id)));
+        }
+        if now != swaps || status.phase != Phase::Reversible || tokio::time::Instant::now() > give_up {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn apply_command(wishes: &mut super::progress::Wishes, command: Command, swaps: u64) {
     match command {
         Command::Pause => wishes.is_paused = true,
         Command::Resume => {
             wishes.is_paused = false;
             wishes.resumed += 1;
         }
+        Command::Cancel if swaps > 0 => wishes.swaps_wanted = swaps,
         Command::Cancel => wishes.is_cancelled = true,
         // Said to a migration that is not postponed, it means: whatever it waits for.
         Command::Cutover if !wishes.is_postponed => wishes.ignores_breaking = true,
+        Command::Revert => wishes.swaps_wanted = swaps + 1,
+        Command::CleanUp => wishes.is_window_over = true,
         Command::Cutover => wishes.is_postponed = false,
     }
 }

@@ -33,6 +33,17 @@ impl Names {
         Self { source: source.clone(), shadow: beside("~shadow_"), retired: beside("~retired_") }
     }
 
+    /// The names for the swap after `swaps` swaps: each swap puts the table that it takes out where the other one came from.
+    pub fn after_swaps(source: &TableName, swaps: u64) -> Self {
+        let names = Self::of(source);
+        if swaps.is_multiple_of(2) { names } else { names.flipped() }
+    }
+
+    /// The names for swapping back.
+    pub fn flipped(self) -> Self {
+        Self { source: self.source, shadow: self.retired, retired: self.shadow }
+    }
+
     /// Shadow and retired names sort after the source, as the two-session protocol needs (F3, F4).
     pub fn sort_after_source(&self) -> bool {
         self.shadow.schema.as_bytes() > self.source.schema.as_bytes() && self.retired.schema.as_bytes() > self.source.schema.as_bytes()
@@ -259,7 +270,8 @@ pub async fn clean_up(link: &mut Link, names: &Names) -> Result<(), Error> {
     if existing.source && !existing.shadow {
         link.run(&format!("DROP TABLE IF EXISTS {}", names.retired.quoted())).await.or_else(no_such_schema)?;
     }
-    drop_probes(link, names).await?;
+    // They were made before the first swap, whatever the direction of the last one.
+    drop_probes(link, &Names::of(&names.source)).await?;
     drop_empty_schemas(link, names).await
 }
 

@@ -323,7 +323,8 @@ fn beyond(key: &[String], bound: &Literals, sign: &str) -> String {
     text
 }
 
-fn one_of(key: &[String], keys: &[Literals]) -> String {
+/// `k IN (…)`, or the same spelt out for several columns.
+pub fn one_of(key: &[String], keys: &[Literals]) -> String {
     match key {
         [column] => format!("{column} IN ({})", keys.iter().flatten().map(String::as_str).collect::<Vec<_>>().join(", ")),
         columns => {

@@ -51,28 +51,55 @@ pub enum NoMapping {
 /// # Errors
 /// [`NoMapping`] where rows cannot be told apart on both sides.
 pub fn relate(source: &Table, shadow: &Table, clauses: &[Clause]) -> Result<Mapping, NoMapping> {
-    let origin = |shadow_name: &str| -> Option<&Column> {
-        let renamed = clauses.iter().find_map(|clause| match clause {
-            Clause::RenameColumn { from, to } if same_name(to, shadow_name) => Some(from.as_str()),
-            _ => None,
-        });
-        if let Some(from) = renamed {
-            return source.column(from);
-        }
-        let went_away = clauses.iter().any(|clause| match clause {
-            Clause::DropColumn(name) => same_name(name, shadow_name),
-            Clause::RenameColumn { from, .. } => same_name(from, shadow_name),
-            _ => false,
-        });
-        if went_away { None } else { source.column(shadow_name) }
-    };
     let pairs: Vec<Pair> = shadow
         .columns
         .iter()
         .filter(|column| !column.is_generated())
-        .filter_map(|column| origin(&column.name).map(|from| Pair { source: from.clone(), shadow: column.clone() }))
+        .filter_map(|column| origin(source, &column.name, clauses).map(|from| Pair { source: from.clone(), shadow: column.clone() }))
         .collect();
 
+    let key = shared_key(source, shadow, &pairs)?;
+    Ok(Mapping { pairs, key })
+}
+
+/// Relates them for the way back: `altered` is the table after the ALTER and now the source, `former` the one before and now
+/// the shadow. Columns of `former` that the ALTER dropped are in no pair.
+///
+/// # Errors
+/// As [`relate`].
+pub fn relate_back(altered: &Table, former: &Table, clauses: &[Clause]) -> Result<Mapping, NoMapping> {
+    let pairs: Vec<Pair> = former
+        .columns
+        .iter()
+        .filter(|column| !column.is_generated())
+        .filter_map(|column| {
+            let heir =
+                altered.columns.iter().find(|heir| origin(former, &heir.name, clauses).is_some_and(|from| from.name == column.name))?;
+            Some(Pair { source: heir.clone(), shadow: column.clone() })
+        })
+        .collect();
+    let key = shared_key(altered, former, &pairs)?;
+    Ok(Mapping { pairs, key })
+}
+
+/// The source's column that a column of the shadow comes from.
+fn origin<'a>(source: &'a Table, shadow_name: &str, clauses: &[Clause]) -> Option<&'a Column> {
+    let renamed = clauses.iter().find_map(|clause| match clause {
+        Clause::RenameColumn { from, to } if same_name(to, shadow_name) => Some(from.as_str()),
+        _ => None,
+    });
+    if let Some(from) = renamed {
+        return source.column(from);
+    }
+    let went_away = clauses.iter().any(|clause| match clause {
+        Clause::DropColumn(name) => same_name(name, shadow_name),
+        Clause::RenameColumn { from, .. } => same_name(from, shadow_name),
+        _ => false,
+    });
+    if went_away { None } else { source.column(shadow_name) }
+}
+
+fn shared_key(source: &Table, shadow: &Table, pairs: &[Pair]) -> Result<SharedKey, NoMapping> {
     let mut has_key = false;
     for (index, columns) in source.identifying_indexes() {
         has_key = true;
@@ -84,7 +111,7 @@ pub fn relate(source: &Table, shadow: &Table, clauses: &[Clause]) -> Result<Mapp
                 && paired.iter().all(|pair| shadow_columns.iter().any(|name| same_name(name, &pair.shadow.name)))
         });
         if shared {
-            return Ok(Mapping { pairs, key: SharedKey { source_index: index.name.clone(), columns: paired } });
+            return Ok(SharedKey { source_index: index.name.clone(), columns: paired });
         }
     }
     Err(if has_key { NoMapping::NoSharedKey } else { NoMapping::SourceHasNoKey })
@@ -145,6 +172,22 @@ mod tests {
         assert_eq!(relate(&source, &shadow, &[]), Err(NoMapping::NoSharedKey));
         let source = table(&["id", "u"], vec![]);
         assert_eq!(relate(&source, &shadow, &[]), Err(NoMapping::SourceHasNoKey));
+    }
+
+    #[test]
+    fn the_way_back_leaves_dropped_and_added_columns_out() {
+        let former = table(&["id", "a", "gone", "b"], vec![unique("PRIMARY", &["id"])]);
+        let altered = table(&["id", "b2", "a", "new"], vec![unique("PRIMARY", &["id"])]);
+        let clauses = [
+            Clause::DropColumn("gone".into()),
+            Clause::AddColumn("new".into()),
+            Clause::RenameColumn { from: "b".into(), to: "b2".into() },
+        ];
+        let back = relate_back(&altered, &former, &clauses).unwrap();
+        assert_eq!(names(&back), [("id", "id"), ("a", "a"), ("b2", "b")]);
+        let swapped =
+            [Clause::RenameColumn { from: "a".into(), to: "b".into() }, Clause::RenameColumn { from: "b".into(), to: "a".into() }];
+        assert_eq!(names(&relate_back(&former, &former, &swapped).unwrap()), [("id", "id"), ("b", "a"), ("gone", "gone"), ("a", "b")]);
     }
 
     #[test]

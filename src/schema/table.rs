@@ -19,6 +19,8 @@ pub struct Column {
     pub extra: String,
     /// Its expression, where it is generated.
     pub generation: String,
+    /// It has a DEFAULT, be it NULL.
+    pub has_default: bool,
 }
 
 impl Column {

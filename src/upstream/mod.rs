@@ -152,17 +152,24 @@ pub fn reason(error: &mysql_async::Error) -> String {
 pub struct Server {
     upstream: Arc<config::Upstream>,
     connect_timeout: Duration,
+    is_strict: bool,
 }
 
 impl Server {
     /// The server and account of the configuration.
     pub fn new(upstream: &config::Upstream) -> Self {
-        Self { upstream: Arc::new(upstream.clone()), connect_timeout: Duration::from_millis(upstream.connect_timeout_ms) }
+        let connect_timeout = Duration::from_millis(upstream.connect_timeout_ms);
+        Self { upstream: Arc::new(upstream.clone()), connect_timeout, is_strict: false }
     }
 
     /// `host:port`, for messages.
     pub fn address(&self) -> &str {
         &self.upstream.address
+    }
+
+    /// The same server for writing where no value may be cut to fit, whatever the server's own sql_mode says.
+    pub fn strict(&self) -> Self {
+        Self { is_strict: true, ..self.clone() }
     }
 
     /// Opens a connection with the server's own session defaults.
@@ -191,6 +198,9 @@ impl Server {
              innodb_lock_wait_timeout = 2, lock_wait_timeout = 5, sql_quote_show_create = 1, wait_timeout = 31536000, net_write_timeout = 600",
         )
         .await?;
+        if self.is_strict {
+            link.run("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')").await?;
+        }
         Ok(link)
     }
 }

@@ -13,9 +13,9 @@ mod bypass;
 mod gaps;
 mod hot;
 mod late;
-mod load;
+pub mod load;
 mod resume;
-mod spaces;
+pub mod spaces;
 mod traffic;
 
 /// How long any one migration of these tests may take.

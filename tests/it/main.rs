@@ -29,6 +29,7 @@ mod faults;
 mod gate;
 mod harness;
 mod history;
+mod lifecycle;
 mod migrations;
 mod refusals;
 mod sessions;

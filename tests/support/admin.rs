@@ -64,7 +64,7 @@ impl Status {
 
     /// Nothing more will happen.
     pub fn is_final(&self) -> bool {
-        matches!(self.phase(), "done" | "failed" | "cancelled")
+        matches!(self.phase(), "done" | "reverted" | "failed" | "cancelled")
     }
 }
 

@@ -31,6 +31,7 @@ const COLUMNS: &[(&str, Kind)] = &[
     ("started_at", Kind::Text),
     ("finished_at", Kind::Text),
     ("breaking", Kind::Text),
+    ("swaps", Kind::Integer),
 ];
 
 fn row(status: Status) -> Vec<Value> {
@@ -58,6 +59,7 @@ fn row(status: Status) -> Vec<Value> {
         Some(status.started_at).filter(|at| !at.is_empty()).into(),
         Some(status.finished_at).filter(|at| !at.is_empty()).into(),
         status.breaking.into(),
+        status.swaps.into(),
     ]
 }
 
@@ -128,6 +130,7 @@ mod tests {
             note: String::new(),
             steps: String::new(),
             breaking: String::new(),
+            swaps: 0,
             started_at: "2026-01-01 00:00:00".into(),
             finished_at: String::new(),
         };

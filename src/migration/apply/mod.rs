@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use super::error::Error;
 use super::job::Job;
 use super::keys::Keys;
-use super::oracle;
+use super::{kept, oracle};
 use crate::schema::key::Key;
 use crate::upstream::{self, Link};
 
@@ -30,6 +30,14 @@ use pending::{Op, Taken};
 
 const KEYS_LEAST: usize = 10;
 const KEYS_MOST: usize = 400;
+
+/// How long a round may take.
+const ROUND: Duration = Duration::from_millis(40);
+
+/// How long it may take while more keys than [`BACKLOG`] wait.
+const ROUND_BEHIND: Duration = Duration::from_millis(200);
+
+const BACKLOG: usize = 800;
 
 /// What one round did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,9 +74,11 @@ pub async fn run(job: Job) -> Error {
                 } else {
                     tokio::task::yield_now().await;
                 }
-                // The server's commit is most of a round, so the target is for a whole round.
+                // The server's commit is most of a round, so the target is for a whole round. Where the machine is so busy that small
+                // rounds take long as well, more in each is the only way to come forward.
+                let target = if job.pending.len() > BACKLOG { ROUND_BEHIND } else { ROUND };
                 let took = began.elapsed();
-                keys = if took > Duration::from_millis(40) { keys / 2 } else { keys + keys / 4 }.clamp(KEYS_LEAST, KEYS_MOST);
+                keys = if took > target { keys / 2 } else { keys + keys / 4 }.clamp(KEYS_LEAST, KEYS_MOST);
             }
             Err(Error::Upstream(error)) if error.is_lock_conflict() => tokio::time::sleep(Duration::from_millis(5)).await,
             Err(error) => return error,
@@ -166,7 +176,10 @@ async fn attempt(job: &Job, link: &mut Link, taken: &[Taken<Key>]) -> Result<Vec
     if !deleted.is_empty() {
         link.run(&statements.delete(&deleted)).await?;
     }
-    let placed = place(job, link, locked).await?;
+    let placed = match &job.kept {
+        None => place(job, link, locked).await?,
+        Some(kept) => kept::place(job, kept, link, taken, locked).await?,
+    };
     link.run("COMMIT").await?;
     let gone: HashSet<&Key> = gone.iter().map(|gone| &gone.key).collect();
     Ok(taken.iter().map(|taken| placed.contains(&taken.key) || gone.contains(&taken.key)).collect())
@@ -237,6 +250,10 @@ pub async fn settle_under_lock(job: &Job, link: &mut Link, in_transaction: bool)
     if out.taken.is_empty() {
         return Ok(0);
     }
+    if let Some(kept) = &job.kept {
+        kept::settle_under_lock(job, kept, link, &out.taken, KEYS_MOST).await?;
+        return Ok(out.settle(|_| true).settled);
+    }
     if in_transaction {
         link.run("START TRANSACTION").await?;
     }
@@ -244,7 +261,12 @@ pub async fn settle_under_lock(job: &Job, link: &mut Link, in_transaction: bool)
         link.run(&job.statements.delete(&job.keys.all_literals(some.iter().map(|taken| &taken.key)))).await?;
     }
     for some in out.taken.chunks(KEYS_MOST) {
-        link.run(&job.statements.insert(&job.keys.all_literals(some.iter().map(|taken| &taken.key)))).await?;
+        let literals = job.keys.all_literals(some.iter().map(|taken| &taken.key));
+        if !job.keys.is_ordered() {
+            // The row of a key in an earlier chunk may be the row of one of these too, by the key's collation.
+            link.run(&job.statements.delete(&literals)).await?;
+        }
+        link.run(&job.statements.insert(&literals)).await?;
     }
     if in_transaction {
         link.run("COMMIT").await?;

@@ -28,6 +28,8 @@ pub struct Taken<K> {
     pub key: K,
     /// What was last said of it when it was taken.
     pub op: Op,
+    /// The row under this key is not the one that was there before: it was inserted, or came from another key.
+    pub is_new: bool,
     stamp: u64,
 }
 
@@ -40,6 +42,7 @@ enum Place {
 #[derive(Debug)]
 struct Entry {
     op: Op,
+    is_new: bool,
     stamp: u64,
     from: Position,
     place: Place,
@@ -53,6 +56,8 @@ struct Inner<K> {
     /// Keys that verify looks at: for each the number of the event that touched it last. Kept while anybody watches.
     watched: HashMap<K, u64>,
     watchers: usize,
+    /// Rows that have gone from one key to another.
+    moved: u64,
 }
 
 /// The map of pending keys; shared by the tail (notes), the copy (notes what a chunk could not place), apply (takes and
@@ -67,7 +72,7 @@ pub struct Pending<K> {
 impl<K: Eq + Hash + Clone> Pending<K> {
     /// An empty map that asks for a pause when it holds `most` keys.
     pub fn new(most: usize) -> Self {
-        let inner = Inner { entries: HashMap::new(), queue: VecDeque::new(), stamps: 0, watched: HashMap::new(), watchers: 0 };
+        let inner = Inner { entries: HashMap::new(), queue: VecDeque::new(), stamps: 0, watched: HashMap::new(), watchers: 0, moved: 0 };
         Self { inner: Mutex::new(inner), changed: Notify::new(), most }
     }
 
@@ -77,6 +82,27 @@ impl<K: Eq + Hash + Clone> Pending<K> {
 
     /// Notes what the log says of a key; the last one wins. `from` is where the transaction that says so begins.
     pub fn note(&self, key: K, op: Op, from: &Position) {
+        self.note_as(key, op, false, from);
+    }
+
+    /// Notes that a row was inserted, or moved, to a key.
+    pub fn note_new(&self, key: K, from: &Position) {
+        self.note_as(key, Op::Upsert, true, from);
+    }
+
+    /// Notes that a row has gone from one key to another.
+    pub fn note_moved(&self, before: K, after: K, from: &Position) {
+        self.lock().moved += 1;
+        self.note(before, Op::Delete, from);
+        self.note_new(after, from);
+    }
+
+    /// How often [`Pending::note_moved`] was said.
+    pub fn moved(&self) -> u64 {
+        self.lock().moved
+    }
+
+    fn note_as(&self, key: K, op: Op, is_new: bool, from: &Position) {
         let mut inner = self.lock();
         inner.stamps += 1;
         let stamp = inner.stamps;
@@ -85,9 +111,9 @@ impl<K: Eq + Hash + Clone> Pending<K> {
         }
         match inner.entries.get_mut(&key) {
             // The first mention stays as the place to read again from.
-            Some(entry) => (entry.op, entry.stamp) = (op, stamp),
+            Some(entry) => (entry.op, entry.stamp, entry.is_new) = (op, stamp, entry.is_new || is_new),
             None => {
-                inner.entries.insert(key.clone(), Entry { op, stamp, from: from.clone(), place: Place::Queued });
+                inner.entries.insert(key.clone(), Entry { op, is_new, stamp, from: from.clone(), place: Place::Queued });
                 inner.queue.push_back(key);
             }
         }
@@ -111,7 +137,7 @@ impl<K: Eq + Hash + Clone> Pending<K> {
             }
             if let Some(entry) = inner.entries.get_mut(&key) {
                 entry.place = Place::InRound;
-                taken.push(Taken { key, op: entry.op, stamp: entry.stamp });
+                taken.push(Taken { key, op: entry.op, is_new: entry.is_new, stamp: entry.stamp });
             }
         }
         inner.queue.extend(left);

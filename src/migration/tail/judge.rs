@@ -41,6 +41,11 @@ pub(super) fn query(source: &Source, text: &[u8], schema: &str) -> Result<bool, 
     Ok(false)
 }
 
+/// Whether a statement in the log ends a transaction.
+pub(super) fn ends_transaction(text: &[u8]) -> bool {
+    Cursor::new(text).peek().is_some_and(|first| first.is_any(&["COMMIT", "ROLLBACK"]))
+}
+
 /// The error for a change of rows that was logged as its statement.
 pub(super) fn logged_as_statement(source: &Source) -> Error {
     Error::Changed(format!(

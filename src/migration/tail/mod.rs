@@ -54,6 +54,24 @@ pub struct Reached {
     pub position: Position,
     /// Where the transaction that it reads begins: a place to start again from.
     pub boundary: Position,
+    /// The swap that it was to wait for lies behind it.
+    pub is_turned: bool,
+}
+
+/// How a swap appears in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn(String);
+
+impl Turn {
+    /// The swap that these names belong to: it put the source under the retired name.
+    pub fn at_swap(names: &super::shadow::Names) -> Self {
+        Self(format!("{} TO {}", names.source.quoted(), names.retired.quoted()))
+    }
+
+    fn is(&self, statement: &[u8]) -> bool {
+        let mut cursor = crate::sql::token::Cursor::new(statement);
+        cursor.eat("RENAME") && memchr::memmem::find(statement, self.0.as_bytes()).is_some()
+    }
 }
 
 /// A running tail.
@@ -65,6 +83,8 @@ pub struct Tail {
     position: Position,
     boundary: Position,
     table_id: Option<u64>,
+    /// I-C4: the swap after which the source's name means the table that is followed; nothing before it counts.
+    turn: Option<Turn>,
     /// The end of the compressed transaction whose events are coming.
     payload_end: Option<u64>,
     /// Tells whose transactions did not come through the proxy.
@@ -74,7 +94,7 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// Opens the stream at a position.
+    /// Opens the stream at a position; with a `turn`, nothing before that swap is noted (I-C4).
     ///
     /// # Errors
     /// As the server says; 1236 where it no longer has that part of the log.
@@ -85,6 +105,7 @@ impl Tail {
         pending: Arc<Pending<Key>>,
         start: &Position,
         witness: Witness,
+        turn: Option<Turn>,
     ) -> Result<(Self, watch::Receiver<Reached>), Error> {
         let mut link: Link = server.connect().await?;
         link.run("SET @master_heartbeat_period = 1000000000, @source_heartbeat_period = 1000000000").await?;
@@ -95,7 +116,7 @@ impl Tail {
         let server_id = 0xE000_0000 | (link.id().wrapping_mul(2_654_435_761) & 0x0FFF_FFFF) ^ (std::process::id() & 0xFFFF);
         let request = BinlogStreamRequest::new(server_id).with_filename(start.file.as_bytes()).with_pos(start.offset);
         let stream = link.into_conn().get_binlog_stream(request).await.map_err(upstream::Error::from)?;
-        let (sender, receiver) = watch::channel(Reached { position: start.clone(), boundary: start.clone() });
+        let (sender, receiver) = watch::channel(Reached { position: start.clone(), boundary: start.clone(), is_turned: turn.is_none() });
         let tail = Self {
             stream,
             source,
@@ -104,6 +125,7 @@ impl Tail {
             position: start.clone(),
             boundary: start.clone(),
             table_id: None,
+            turn,
             payload_end: None,
             witness,
             writer: None,
@@ -144,7 +166,7 @@ impl Tail {
             if self.payload_end.is_some() {
                 return Err(Error::Changed("a compressed transaction in the binary log could not be read; set binlog_transaction_compression = OFF and start again".into()));
             }
-            self.boundary = self.position.clone();
+            self.begin_transaction();
             self.writer = None;
         }
         let mut ends_payload = false;
@@ -153,7 +175,7 @@ impl Tail {
             kind::TABLE_MAP => self.map_table(event)?,
             kind::QUERY => ends_payload = self.query(event)?,
             kind::XID => ends_payload = true,
-            kind::BEGIN_LOAD_QUERY | kind::EXECUTE_LOAD_QUERY if self.source.is_named_in(event.data()) => {
+            kind::BEGIN_LOAD_QUERY | kind::EXECUTE_LOAD_QUERY if self.turn.is_none() && self.source.is_named_in(event.data()) => {
                 return Err(judge::logged_as_statement(&self.source));
             }
             kind::TRANSACTION_PAYLOAD => {
@@ -191,6 +213,13 @@ impl Tail {
         if here.saturating_sub(same) > 1 << 31 && low != 0 { same + (1 << 32) } else { same }
     }
 
+    /// What lies before the turn is read again after a crash: the boundary stays.
+    fn begin_transaction(&mut self) {
+        if self.turn.is_none() {
+            self.boundary = self.position.clone();
+        }
+    }
+
     fn advance(&mut self, end: u64) {
         if end > self.position.offset {
             self.position.offset = end;
@@ -198,7 +227,8 @@ impl Tail {
         self.sender.send_if_modified(|reached| {
             let is_new = reached.position != self.position || reached.boundary != self.boundary;
             if is_new {
-                *reached = Reached { position: self.position.clone(), boundary: self.boundary.clone() };
+                let is_turned = self.turn.is_none();
+                *reached = Reached { position: self.position.clone(), boundary: self.boundary.clone(), is_turned };
             }
             is_new
         });
@@ -212,7 +242,7 @@ impl Tail {
             && position > self.position
         {
             self.position = position;
-            self.boundary = self.position.clone();
+            self.begin_transaction();
             self.table_id = None;
             self.advance(0);
         }
@@ -220,6 +250,9 @@ impl Tail {
     }
 
     fn map_table(&mut self, event: &Event) -> Result<(), Error> {
+        if self.turn.is_some() {
+            return Ok(());
+        }
         let map = TableMap::parse(event.data()).map_err(|error| self.unreadable(&error))?;
         if self.source.is(map.schema, map.table) {
             self.source.learn(&map).map_err(|error| self.unreadable(&error))?;
@@ -245,12 +278,13 @@ impl Tail {
         for change in self.source.decode(&rows).map_err(|error| self.unreadable(&error))? {
             match (rows.kind, change.before, change.after) {
                 (RowsKind::Update | RowsKind::PartialUpdate, Some(before), Some(after)) => {
-                    if before != after {
-                        self.pending.note(before, Op::Delete, &self.boundary);
+                    if before == after {
+                        self.pending.note(after, Op::Upsert, &self.boundary);
+                    } else {
+                        self.pending.note_moved(before, after, &self.boundary);
                     }
-                    self.pending.note(after, Op::Upsert, &self.boundary);
                 }
-                (RowsKind::Write, _, Some(after)) => self.pending.note(after, Op::Upsert, &self.boundary),
+                (RowsKind::Write, _, Some(after)) => self.pending.note_new(after, &self.boundary),
                 (RowsKind::Delete, Some(before), _) => self.pending.note(before, Op::Delete, &self.boundary),
                 _ => {
                     return Err(Error::Changed(format!(
@@ -269,6 +303,13 @@ impl Tail {
         let query = event.read_event::<QueryEvent<'_>>().map_err(|error| upstream::Error::Unexpected(format!("a query event: {error}")))?;
         // F13: MySQL's first event of a transaction tells who wrote it.
         self.writer = Some(u64::from(query.thread_id()));
+        if let Some(turn) = &self.turn {
+            if turn.is(query.query_raw()) && query.error_code() == 0 {
+                self.turn = None;
+                self.boundary = self.position.at(self.whole_offset(event.header().log_pos()));
+            }
+            return Ok(judge::ends_transaction(query.query_raw()));
+        }
         judge::query(&self.source, query.query_raw(), &query.schema())
     }
 }

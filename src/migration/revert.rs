@@ -1,0 +1,261 @@
+//! The revert window: after a swap the table that lost the name follows the one that has it, so that REVERT can swap back.
+//!
+//! The tail turns round at the swap's own place in the log (I-C4): it begins where the run before the swap left its checkpoint,
+//! passes over everything up to that RENAME, and follows the source's new bearer from there. A swap back is a swap like any
+//! other, through the same gate, and begins a window of its own in the other direction.
+//! Never: a swap back where the log was not followed from the last swap on without a gap.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::apply::overlap::Overlap;
+use super::apply::pending::Pending;
+use super::bypass::Witness;
+use super::error::Error;
+use super::job::{Job, PENDING_MOST};
+use super::kept::Kept;
+use super::keys::{KeyRange, Keys};
+use super::phase::{Event, Phase};
+use super::policy::{self, Decision};
+use super::run::{self, Beside};
+use super::runner::{Grip, Surroundings};
+use super::statements::Statements;
+use super::tail::{Reached, Tail, Turn};
+use super::{checkpoint, describe, preflight, prepare};
+use crate::schema::key::Key;
+use crate::schema::mapping;
+use crate::sql::matcher::Matcher;
+use crate::upstream;
+
+/// A table that follows.
+struct Following {
+    job: Job,
+    hot_names: Vec<String>,
+    reached: watch::Receiver<Reached>,
+    beside: Beside,
+}
+
+/// How one direction ended.
+enum End {
+    /// The window is over.
+    Over,
+    /// The tables have changed places, or another beginning is needed.
+    Again,
+}
+
+/// Waits until the window is over, swapping back as often as the operator wishes.
+///
+/// # Errors
+/// Lost connections and the proxy's end; a new run goes on from the checkpoint. Whatever else keeps the other table from
+/// following only ends the possibility to revert.
+pub async fn run(around: &Arc<Surroundings>, grip: &mut Grip) -> Result<(), Error> {
+    let window = grip.stored.options.revert_window.unwrap_or_else(|| around.config.cutover.revert_window());
+    while grip.phase == Phase::Reverting || !window.is_zero() {
+        if matches!(one_direction(around, grip, window).await?, End::Over) {
+            break;
+        }
+    }
+    grip.step(Event::WindowOver).await
+}
+
+async fn one_direction(around: &Arc<Surroundings>, grip: &mut Grip, window: Duration) -> Result<End, Error> {
+    let id = grip.id();
+    if let Some(stored) = checkpoint::read(&mut grip.link, &format!("migration_id = {id}")).await?.pop() {
+        grip.stored = stored;
+    }
+    let end = Instant::now() + window.saturating_sub(checkpoint::since_swap(&mut grip.link, id).await?);
+    let mut following = match begin(around, grip).await {
+        Ok(following) => Some(following),
+        Err(error) => {
+            give_up(grip, error).await?;
+            None
+        }
+    };
+    loop {
+        if grip.phase == Phase::Reverting {
+            let Some(following) = following.take() else {
+                forget_wish(grip).await?;
+                grip.step(Event::RevertGivenUp).await?;
+                continue;
+            };
+            match swap_back(around, grip, following).await {
+                Ok(()) => {}
+                Err(Error::Cancelled) => grip.step(Event::RevertGivenUp).await?,
+                Err(error) => {
+                    give_up(grip, error).await?;
+                    continue;
+                }
+            }
+            return Ok(End::Again);
+        }
+        show(grip, following.as_ref(), end);
+        let swaps = grip.stored.swaps;
+        let (mut cleanup, mut wishes) = (grip.board.wishes(), grip.board.wishes());
+        let can_follow = following.is_some();
+        let next = tokio::select! {
+            biased;
+            () = around.shutdown.cancelled() => Next::Stop,
+            error = failed(&mut following) => Next::Obstacle(error),
+            () = async { drop(wishes.wait_for(|wishes| wishes.swaps_wanted > swaps).await) }, if can_follow => Next::Revert,
+            () = async { drop(cleanup.wait_for(|wishes| wishes.is_window_over).await) } => Next::Over,
+            () = tokio::time::sleep_until(end) => Next::Over,
+            // The text tells seconds.
+            () = tokio::time::sleep(Duration::from_secs(1)) => continue,
+        };
+        match next {
+            Next::Stop => return Err(Error::Stopped),
+            Next::Over => return Ok(End::Over),
+            Next::Revert => grip.step(Event::RevertWished).await?,
+            Next::Obstacle(error) => {
+                following = None;
+                give_up(grip, error).await?;
+            }
+        }
+    }
+}
+
+/// What happened in the window.
+enum Next {
+    Stop,
+    Obstacle(Error),
+    Revert,
+    Over,
+}
+
+async fn failed(following: &mut Option<Following>) -> Error {
+    match following {
+        Some(following) => following.beside.failed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What SHOW MIGRATION says in the window.
+fn show(grip: &Grip, following: Option<&Following>, end: Instant) {
+    let (id, left) = (grip.id(), end.saturating_duration_since(Instant::now()).as_secs());
+    let which = if grip.stored.swaps.is_multiple_of(2) { "reverted; the altered table" } else { "the table as it was" };
+    let other = &grip.names.shadow;
+    let moved = following.filter(|following| following.job.kept.is_some()).map_or(0, |following| following.job.pending.moved());
+    let moved = match moved {
+        0 => String::new(),
+        moved => format!(" ({moved} times a row changed its key: it has defaults in the columns that only that table has)"),
+    };
+    grip.board.set_note(match grip.board.swaps().1 {
+        None => format!(
+            "{which} follows as {other} for {left} s from now{moved}: REVERT MIGRATION {id} swaps back, CLEANUP MIGRATION {id} drops it"
+        ),
+        Some(obstacle) => {
+            format!("cannot be reverted: {obstacle}. {which} is kept as {other} for {left} s from now; CLEANUP MIGRATION {id} drops it")
+        }
+    });
+}
+
+/// What passes by itself ends the run; anything else ends the possibility to revert, and nothing more.
+async fn give_up(grip: &mut Grip, error: Error) -> Result<(), Error> {
+    if matches!(policy::decide(&error), Decision::Retry | Decision::Stop) {
+        return Err(error);
+    }
+    tracing::warn!(
+        migration = %grip.id(),
+        table = %grip.names.source,
+        other = %grip.names.shadow,
+        %error,
+        "the other table can no longer follow; the migration cannot be reverted, the table itself goes on"
+    );
+    grip.board.set_swaps(grip.stored.swaps, Some(error.to_string()));
+    checkpoint::set_error(&mut grip.link, grip.stored.id, error.code(), &format!("cannot be reverted: {error}")).await?;
+    grip.board.set_error(error.code(), format!("cannot be reverted: {error}"));
+    Ok(())
+}
+
+async fn forget_wish(grip: &mut Grip) -> Result<(), Error> {
+    let swaps = grip.stored.swaps;
+    checkpoint::set_window_wish(&mut grip.link, grip.stored.id, swaps, false).await?;
+    grip.board.wish(|wishes| wishes.swaps_wanted = swaps);
+    Ok(())
+}
+
+/// Makes the other table follow.
+async fn begin(around: &Arc<Surroundings>, grip: &mut Grip) -> Result<Following, Error> {
+    let names = grip.names.clone();
+    if grip.stored.server_identity != grip.facts.identity {
+        return Err(Error::Changed("the server is another one than before the swap".into()));
+    }
+    let Some(start) = grip.stored.position.clone() else {
+        return Err(Error::Changed("no place in the binary log is stored".into()));
+    };
+    let clauses = preflight::check_specification(&grip.stored.specification)?;
+    let source = describe::table(&mut grip.link, &names.source).await?;
+    let shadow = describe::table(&mut grip.link, &names.shadow).await?;
+    if shadow.columns.is_empty() {
+        return Err(Error::Changed(format!("somebody has dropped {}", names.shadow)));
+    }
+    let related = if grip.stored.swaps.is_multiple_of(2) {
+        mapping::relate(&source, &shadow, &clauses)
+    } else {
+        mapping::relate_back(&source, &shadow, &clauses)
+    };
+    let mapping = related.map_err(|error| Error::Changed(error.to_string()))?;
+    prepare::check_key(&mapping)?;
+    let keys = Arc::new(Keys::new(&mapping)?);
+    let primary =
+        source.indexes.iter().find(|index| index.name == "PRIMARY").and_then(|index| index.identifying_columns()).unwrap_or_default();
+    let statements = Statements::new(&names.source, &names.shadow, &mapping, &primary, &keys.expressions(), grip.facts.share_skip_locked());
+    if !statements.can_lock_rows() {
+        return Err(Error::Changed(format!("rows of {} cannot be followed by the key {}", names.source, mapping.key.source_index)));
+    }
+    let hot_names = describe::hot_names(&mut grip.link, &names.source).await?;
+    let covers = keys.clone();
+    let turn = (!grip.stored.is_turned).then(|| Turn::at_swap(&names.clone().flipped()));
+    let job = Job {
+        id: grip.id(),
+        specification: grip.stored.specification.clone(),
+        options: grip.stored.options.clone(),
+        facts: grip.facts.clone(),
+        // Values that do not fit the other table are an obstacle, never cut.
+        server: around.server.strict(),
+        kept: Kept::new(&names.source, &names.shadow, &shadow, &mapping).map(Arc::new),
+        swaps: grip.stored.swaps,
+        source: Arc::new(source),
+        shadow: Arc::new(shadow),
+        mapping: Arc::new(mapping),
+        keys,
+        statements: Arc::new(statements),
+        pending: Arc::new(Pending::new(PENDING_MOST)),
+        overlap: Overlap::new(move |range: &KeyRange, key: &Key| covers.may_cover(range, key)),
+        turn: Arc::default(),
+        board: grip.board.clone(),
+        gates: around.gates.clone(),
+        config: around.config.clone(),
+        names,
+    };
+    let source = run::log_source(&job, &hot_names);
+    let witness = Witness::new(job.gates.clone(), job.board.clone(), job.names.source.clone());
+    let (tail, reached) = Tail::open(&job.server, &job.facts, source, job.pending.clone(), &start, witness, turn).await?;
+    crate::failpoints::reach("window.begun").await?;
+    let beside = run::start_beside(&job, grip.link.id(), tail, &reached, None, Matcher::new(&[&hot_names]));
+    Ok(Following { job, hot_names, reached, beside })
+}
+
+/// Swaps back once the other table has everything.
+async fn swap_back(around: &Arc<Surroundings>, grip: &mut Grip, following: Following) -> Result<(), Error> {
+    let Following { job, hot_names, mut reached, mut beside } = following;
+    let gate = around.gates.install(job.id, job.names.source.clone(), hot_names);
+    crate::failpoints::reach("revert.wished").await?;
+    run::guarded(around, &job, &mut beside, turned(&job, &mut reached)).await?;
+    run::swap(around, grip, &job, gate, &mut reached, beside).await
+}
+
+/// Waits until the tail has passed the swap; that it is not in the log at all must never pass for having followed it.
+async fn turned(job: &Job, reached: &mut watch::Receiver<Reached>) -> Result<(), Error> {
+    let mut link = job.server.connect_engine().await?;
+    let end = link.position(&job.facts).await?;
+    let now = reached.wait_for(|reached| reached.is_turned || reached.position >= end).await;
+    match now {
+        Ok(now) if now.is_turned => Ok(()),
+        Ok(_) => Err(Error::Changed("the swap is not in the binary log, so it is not known what was written after it".into())),
+        Err(_) => Err(upstream::Error::Lost("the tail has ended".into()).into()),
+    }
+}
