@@ -29,6 +29,8 @@ pub struct Config {
     pub http: Http,
     /// How long clients may be held.
     pub cutover: Cutover,
+    /// How many migrations run.
+    pub migrations: Migrations,
     /// How fast rows are copied.
     pub copy: Copy,
     /// What is logged.
@@ -158,6 +160,14 @@ impl Protocol {
     }
 }
 
+/// `[migrations]`
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Migrations {
+    /// How many may copy at the same time; the others wait their turn.
+    pub at_once: usize,
+}
+
 /// `[copy]`
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -232,6 +242,12 @@ impl Default for Cutover {
             fence: Fence::Fence,
             revert_window_s: 0,
         }
+    }
+}
+
+impl Default for Migrations {
+    fn default() -> Self {
+        Self { at_once: 4 }
     }
 }
 

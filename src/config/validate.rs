@@ -102,6 +102,15 @@ fn times(config: &Config) -> Result<(), Error> {
             return Err(wrong(section, key, "must not be 0", "give 1 or more, or leave the key out for its default"));
         }
     }
+    if config.migrations.at_once == 0 || config.migrations.at_once > 1000 {
+        let reason = format!("{} is not from 1 to 1000", config.migrations.at_once);
+        return Err(wrong(
+            "migrations",
+            "at_once",
+            reason,
+            "give the number of tables that may be copied at the same time; the default is 4",
+        ));
+    }
     if config.cutover.max_hold_ms > MAX_HOLD_MS_MAX {
         let reason = format!("{} ms would hold clients past their own timeouts", config.cutover.max_hold_ms);
         return Err(wrong("cutover", "max_hold_ms", reason, format!("give {MAX_HOLD_MS_MAX} or less; the default is 1000")));

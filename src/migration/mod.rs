@@ -24,6 +24,7 @@ mod policy;
 mod preflight;
 mod prepare;
 mod progress;
+mod queue;
 mod revert;
 mod run;
 mod runner;

@@ -16,7 +16,7 @@ use super::{Refusal, deferred, describe, preflight};
 use crate::gate::Installed;
 use crate::schema::key::Key;
 use crate::schema::mapping;
-use crate::upstream::{self, Link, Position, literal};
+use crate::upstream::{self, Link, Position, Server, literal};
 
 /// A run that can begin to copy.
 pub struct Prepared {
@@ -60,7 +60,7 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Err
     if !resumable {
         // First: a shadow that is half made must never be taken for one with a place in the log.
         checkpoint::clear_start(&mut grip.link, grip.stored.id).await?;
-        create_shadow(around, &mut grip.link, &names, &grip.stored.specification).await?;
+        create_shadow(&grip.server, &mut grip.link, &names, &grip.stored.specification).await?;
         preflight::check_added_foreign_keys(&mut grip.link, &names).await?;
         crate::failpoints::reach("prepare.shadow_created").await?;
     }
@@ -94,7 +94,7 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Err
         specification: grip.stored.specification.clone(),
         options: grip.stored.options.clone(),
         facts: grip.facts.clone(),
-        server: around.server.clone(),
+        server: grip.server.clone(),
         source: Arc::new(source),
         shadow: Arc::new(shadow_table),
         mapping: Arc::new(mapping),
@@ -188,13 +188,13 @@ async fn begin(grip: &mut Grip, names: &Names) -> Result<(Position, Progress), E
 }
 
 /// Creates the shadow and gives it the ALTER verbatim: the server is the judge of it.
-async fn create_shadow(around: &Surroundings, link: &mut Link, names: &Names, specification: &str) -> Result<(), Error> {
+async fn create_shadow(server: &Server, link: &mut Link, names: &Names, specification: &str) -> Result<(), Error> {
     // SHOW CREATE TABLE may hold what a strict session would not create again, such as zero dates as defaults.
-    let mut lenient = around.server.connect_engine().await?;
+    let mut lenient = server.connect_engine().await?;
     lenient.run("SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION'").await?;
     shadow::create(&mut lenient, names).await?;
     // The operator's words are read under the server's own sql_mode, as his shell's would be.
-    let mut judge = around.server.connect().await?;
+    let mut judge = server.connect().await?;
     judge.run("SET SESSION foreign_key_checks = 0").await?;
     if let Err(error) = judge.run(&format!("ALTER TABLE {} {specification}", names.shadow.quoted())).await {
         if error.is_lost() {

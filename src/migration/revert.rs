@@ -215,7 +215,7 @@ async fn begin(around: &Arc<Surroundings>, grip: &mut Grip) -> Result<Following,
         options: grip.stored.options.clone(),
         facts: grip.facts.clone(),
         // Values that do not fit the other table are an obstacle, never cut.
-        server: around.server.strict(),
+        server: grip.server.strict(),
         kept: Kept::new(&names.source, &names.shadow, &shadow, &mapping).map(Arc::new),
         swaps: grip.stored.swaps,
         source: Arc::new(source),

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::{self, Stored};
@@ -31,6 +32,8 @@ pub struct Surroundings {
     pub config: Arc<Config>,
     /// The gates.
     pub gates: Arc<Gates>,
+    /// How many may copy at once.
+    pub places: Arc<Semaphore>,
     /// Cancelled when the proxy shuts down.
     pub shutdown: CancellationToken,
 }
@@ -39,6 +42,10 @@ pub struct Surroundings {
 pub struct Grip {
     /// For the store and for questions.
     pub link: Link,
+    /// The way to the server of this run, and to no other.
+    pub server: Server,
+    /// The place among those that copy; given back in Ready.
+    pub place: Option<OwnedSemaphorePermit>,
     /// What kind of server it is.
     pub facts: Facts,
     /// What was stored when the run began.
@@ -71,6 +78,9 @@ impl Grip {
             checkpoint::set_phase(&mut self.link, self.stored.id, next).await?;
         }
         tracing::info!(migration = %self.stored.id, table = %self.names.source, from = self.phase.name(), to = next.name(), "phase");
+        if !next.is_before_swap() || next == Phase::Ready {
+            self.place = None;
+        }
         self.phase = next;
         self.board.set_phase(next);
         Ok(())
@@ -94,7 +104,8 @@ pub async fn run(around: Arc<Surroundings>, board: Arc<Board>, id: MigrationId) 
         return;
     }
     loop {
-        let error = match drive(&around, &board, id).await {
+        let Some(place) = super::queue::take_place(&around, &board).await else { return };
+        let error = match drive(&around, &board, id, place).await {
             Ok(()) => return,
             Err(error) => error,
         };
@@ -171,11 +182,12 @@ async fn wait_for_resume(around: &Surroundings, board: &Board) -> bool {
 }
 
 /// One run: from what is stored as far as it goes.
-async fn drive(around: &Arc<Surroundings>, board: &Arc<Board>, id: MigrationId) -> Result<(), Error> {
+async fn drive(around: &Arc<Surroundings>, board: &Arc<Board>, id: MigrationId, place: Option<OwnedSemaphorePermit>) -> Result<(), Error> {
     if around.shutdown.is_cancelled() {
         return Err(Error::Stopped);
     }
     let Some(mut grip) = take_hold(around, board, id).await? else { return Ok(()) };
+    grip.place = place;
     settle::end_stragglers(&mut grip.link, &grip.names, id).await?;
     if matches!(grip.phase, Phase::CuttingOver | Phase::Ambiguous | Phase::SwappingBack) {
         read_the_truth(&mut grip).await?;
@@ -210,14 +222,25 @@ async fn take_hold(around: &Surroundings, board: &Arc<Board>, id: MigrationId) -
         tracing::info!(migration = %id, "another proxy runs it");
         return Err(upstream::Error::Lost(format!("another proxy holds the lease of migration {id}")).into());
     }
-    let Some(stored) = checkpoint::read(&mut link, &format!("migration_id = {id}")).await?.pop() else { return Ok(None) };
+    let is_there = checkpoint::exists(&mut link).await?;
+    let stored = if is_there { checkpoint::read(&mut link, &format!("migration_id = {id}")).await?.pop() } else { None };
+    let Some(stored) = stored else {
+        let (address, identity) = (around.server.address(), &facts.identity);
+        tracing::warn!(migration = %id, server = address, identity, "this server does not know the migration, so nothing is done on it; the migration goes on when the one that does is back");
+        board.set_note(format!("the server at {address} ({identity}) does not know this migration; it goes on where it began"));
+        return Ok(None);
+    };
+    if !stored.server_identity.is_empty() && stored.server_identity != facts.identity && stored.swaps == 0 {
+        tracing::warn!(migration = %id, table = %stored.table, before = stored.server_identity, now = facts.identity, "the server is another one than before; places in the old one's log mean nothing here, so the copy begins afresh");
+    }
+    let server = around.server.only(&facts);
     let names = Names::after_swaps(&stored.table, stored.swaps);
     board.set_swaps(stored.swaps, None);
     let phase = stored.phase;
     if board.status().phase != phase {
         board.set_phase(phase);
     }
-    Ok(Some(Grip { link, facts, stored, names, board: board.clone(), phase }))
+    Ok(Some(Grip { link, server, place: None, facts, stored, names, board: board.clone(), phase }))
 }
 
 /// Reads the server after an attempt whose end is not known.

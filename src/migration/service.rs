@@ -55,7 +55,8 @@ impl Service {
     /// A service that knows no migration yet; [`Service::supervise`] finds those of the store.
     pub fn new(config: Arc<Config>, gates: Arc<Gates>, metrics: Metrics, shutdown: CancellationToken) -> Self {
         let server = Server::new(&config.upstream);
-        let around = Arc::new(Surroundings { server, config, gates, shutdown });
+        let places = Arc::new(tokio::sync::Semaphore::new(config.migrations.at_once));
+        let around = Arc::new(Surroundings { server, config, gates, places, shutdown });
         let inner =
             Inner { around, metrics, entries: Mutex::default(), starting: tokio::sync::Mutex::default(), tasks: TaskTracker::new() };
         Self { inner: Arc::new(inner) }
@@ -138,6 +139,8 @@ impl Service {
         loop {
             let Some(status) = self.status(id) else { return Ok(id) };
             let waits = match status.phase {
+                // It waits its turn, which may be hours away.
+                Phase::Queued if !status.note.is_empty() => false,
                 Phase::Queued | Phase::Preparing => true,
                 Phase::Undoing if status.rows_copied == 0 => true,
                 Phase::Failed if status.rows_copied == 0 && status.error_code != 0 => {

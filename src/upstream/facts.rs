@@ -9,7 +9,7 @@ pub struct Facts {
     pub is_mariadb: bool,
     /// Major, minor, patch.
     pub version: (u16, u16, u16),
-    /// `server_uuid` of MySQL, `server_id` and host name of MariaDB: another one is another server.
+    /// `server_uuid` of MySQL; host name, port and `server_id` of MariaDB: another one is another server.
     pub identity: String,
     /// Where table names are lower case in the dictionary.
     pub lower_case_table_names: u8,
@@ -21,14 +21,20 @@ impl Facts {
     /// # Errors
     /// As the server or the network says.
     pub async fn read(link: &mut Link) -> Result<Self, Error> {
-        let rows = link.texts("SELECT VERSION(), @@server_id, @@hostname, @@lower_case_table_names").await?;
-        let Some([version, server_id, host, lower_case]) = rows.first().map(Vec::as_slice) else {
+        let rows = link.texts("SELECT VERSION(), @@lower_case_table_names").await?;
+        let Some([version, lower_case]) = rows.first().map(Vec::as_slice) else {
             return Err(Error::Unexpected("no version".into()));
         };
         let is_mariadb = version.contains("MariaDB");
-        let identity =
-            if is_mariadb { format!("{host}/{server_id}") } else { link.cell("SELECT @@server_uuid").await?.unwrap_or_default() };
-        Ok(Self { is_mariadb, version: parse_version(version), identity, lower_case_table_names: lower_case.parse().unwrap_or(0) })
+        let lower_case_table_names = lower_case.parse().unwrap_or(0);
+        let mut facts = Self { is_mariadb, version: parse_version(version), identity: String::new(), lower_case_table_names };
+        facts.identity = link.cell(facts.identity_question()).await?.unwrap_or_default();
+        Ok(facts)
+    }
+
+    /// The statement that gives [`Facts::identity`].
+    pub fn identity_question(&self) -> &'static str {
+        if self.is_mariadb { "SELECT CONCAT_WS('/', @@hostname, @@port, @@server_id)" } else { "SELECT @@server_uuid" }
     }
 
     /// The statement whose first row begins with file and position.

@@ -153,13 +153,15 @@ pub struct Server {
     upstream: Arc<config::Upstream>,
     connect_timeout: Duration,
     is_strict: bool,
+    /// The only server that may answer.
+    only: Option<Arc<Facts>>,
 }
 
 impl Server {
     /// The server and account of the configuration.
     pub fn new(upstream: &config::Upstream) -> Self {
         let connect_timeout = Duration::from_millis(upstream.connect_timeout_ms);
-        Self { upstream: Arc::new(upstream.clone()), connect_timeout, is_strict: false }
+        Self { upstream: Arc::new(upstream.clone()), connect_timeout, is_strict: false, only: None }
     }
 
     /// `host:port`, for messages.
@@ -172,6 +174,12 @@ impl Server {
         Self { is_strict: true, ..self.clone() }
     }
 
+    /// The same address, as long as the same server answers there: after a failover another one does, and what a run has read
+    /// on the first must never be written to the second.
+    pub fn only(&self, facts: &Facts) -> Self {
+        Self { only: Some(Arc::new(facts.clone())), ..self.clone() }
+    }
+
     /// Opens a connection with the server's own session defaults.
     ///
     /// # Errors
@@ -181,7 +189,17 @@ impl Server {
             Ok(conn) => conn?,
             Err(_) => return Err(Error::Lost(format!("{} did not answer within {:?}", self.upstream.address, self.connect_timeout))),
         };
-        Ok(Link { conn, is_amid: false })
+        let mut link = Link { conn, is_amid: false };
+        if let Some(only) = &self.only {
+            let identity = link.cell(only.identity_question()).await?.unwrap_or_default();
+            if identity != only.identity {
+                let (address, expected) = (&self.upstream.address, &only.identity);
+                return Err(Error::Lost(format!(
+                    "another server answers at {address} ({identity}, not {expected}); nothing was written to it"
+                )));
+            }
+        }
+        Ok(link)
     }
 
     /// Opens a connection for the engine's own work: READ COMMITTED (F7), no foreign key checks (I-E3), zero kept in

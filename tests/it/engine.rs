@@ -22,7 +22,7 @@ mod traffic;
 const LONG: Duration = Duration::from_secs(90);
 
 /// Waits until the copy has begun to copy.
-async fn copy_is_under_way(admin: &mut Admin, id: u64) -> Result<Status> {
+pub async fn copy_is_under_way(admin: &mut Admin, id: u64) -> Result<Status> {
     let until = std::time::Instant::now() + LONG;
     loop {
         let status = admin.status(id).await?;

@@ -7,7 +7,10 @@ use anyhow::{Result, ensure};
 use crate::support::Admin;
 use crate::support::admin::Status;
 
+mod kills;
+mod queue;
 mod revert;
+mod server;
 
 /// How long any one migration of these tests may take.
 const LONG: Duration = Duration::from_secs(90);

@@ -74,11 +74,13 @@ async fn hot_rows_meet_no_deadlock_and_no_wait(kind: Kind) -> Result<()> {
         clients.push(tokio::spawn(client(lab.proxy.connect().await?, seed, stop.clone())));
     }
     let began = Instant::now();
+    // TIDEGATE_TEST_HOT_S=600 for the whole length.
+    let seconds = std::env::var("TIDEGATE_TEST_HOT_S").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
     let mut admin = lab.admin().await?;
     let id = admin.migrate(TABLE, "ADD COLUMN x INT, ADD INDEX (c)", "WITH strategy = 'copy', postpone = true, copy_workers = 4").await?;
     copy_is_under_way(&mut admin, id).await?;
     admin.wait_phase(id, &["ready"], LONG).await?;
-    tokio::time::sleep(Duration::from_secs(8).saturating_sub(began.elapsed())).await;
+    tokio::time::sleep(Duration::from_secs(seconds).saturating_sub(began.elapsed())).await;
     admin.run(&format!("CUTOVER MIGRATION {id}")).await?;
     admin.wait_done(id, LONG).await?;
     stop.store(true, Ordering::Relaxed);
