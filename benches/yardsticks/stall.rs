@@ -22,7 +22,7 @@ use support::load::Options;
 use support::servers::Settings;
 
 /// Steps that are the server's: locking, renaming, unlocking.
-const SERVERS_OWN: [&str; 6] = ["lock", "rename_waits", "drop_sentry", "rename", "unlock", "unlock_shadow"];
+const SERVERS_OWN: [&str; 7] = ["lock", "lock_shadow", "rename_waits", "drop_sentry", "rename", "unlock", "unlock_shadow"];
 
 fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
@@ -39,28 +39,22 @@ async fn bench() -> Result<()> {
     let cut_overs = std::env::var("CUTOVERS").ok().and_then(|text| text.parse().ok()).unwrap_or(50);
     println!("{cut_overs} cut-overs for each line; milliseconds as p50 / p99 / longest; commits reach the disk\n");
     println!(
-        "| server | connections | statements/s | held statements | whole attempt | drain | fence, apply | lock | rename | release | proxy's own share |"
+        "| server | connections | statements/s | held statements | each held statement | whole attempt | drain | catch up, fence, apply | lock | rename, unlock | release | \
+         own share | own share without drain | another table, outside of cut-overs | another table, within |"
     );
-    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
-    let mut others = Vec::new();
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     for kind in [Kind::MySql, Kind::MariaDb] {
         if std::env::var("SERVER").is_ok_and(|wanted| !wanted.is_empty() && wanted != kind.name() && wanted != "both") {
             continue;
         }
         for connections in [4, 16, 64] {
-            others.push(bench_one(kind, connections, cut_overs).await.with_context(|| format!("{kind}, {connections} connections"))?);
+            bench_one(kind, connections, cut_overs).await.with_context(|| format!("{kind}, {connections} connections"))?;
         }
-    }
-    println!("\nA session on another table, one read after the other:\n");
-    println!("| server | connections | outside of cut-overs | within |");
-    println!("|---|---:|---:|---:|");
-    for line in others {
-        println!("{line}");
     }
     Ok(())
 }
 
-async fn bench_one(kind: Kind, connections: i32, cut_overs: u32) -> Result<String> {
+async fn bench_one(kind: Kind, connections: i32, cut_overs: u32) -> Result<()> {
     let settings = Settings { is_durable: true, buffer_pool_mib: 512, ..Settings::default() };
     let lab = Lab::start_with(kind, settings, &[("TIDEGATE_CUTOVER_LOG_HELD_OVER_MS", "0")]).await?;
     let load = lab.load(2000, &Options { clients: connections, ..Options::default() }).await?;
@@ -91,20 +85,23 @@ async fn bench_one(kind: Kind, connections: i32, cut_overs: u32) -> Result<Strin
     let outcome = load.stop().await?;
     lab.assert_nothing_lost(&outcome).await?;
     let held = held_times(&lab.proxy.log());
+    let (within, outside) = bystander.stop(&windows).await?;
     println!(
-        "| {kind} | {connections} | {rate:.0} | {} {} | {} | {} | {} | {} | {} | {} | {} |",
+        "| {kind} | {connections} | {rate:.0} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
         held.len(),
         quantiles(held.clone()),
         steps.of(&[]),
-        steps.of(&["drain", "catch_up"]),
-        steps.of(&["fence", "apply"]),
-        steps.of(&["lock"]),
+        steps.of(&["drain"]),
+        steps.of(&["catch_up", "fence", "apply"]),
+        steps.of(&["lock", "lock_shadow"]),
         steps.of(&["rename_waits", "drop_sentry", "rename", "unlock", "unlock_shadow"]),
         steps.of(&["release"]),
         steps.except(&SERVERS_OWN),
+        steps.of(&["catch_up", "fence", "apply", "release"]),
+        quantiles(outside),
+        quantiles(within)
     );
-    let (within, outside) = bystander.stop(&windows).await?;
-    Ok(format!("| {kind} | {connections} | {} | {} |", quantiles(outside), quantiles(within)))
+    Ok(())
 }
 
 /// The steps of each last attempt, by name.
