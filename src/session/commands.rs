@@ -8,15 +8,15 @@ use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll};
 
 use crate::client_error::ClientError;
-use crate::wire::capabilities::{MULTI_STATEMENTS, QUERY_ATTRIBUTES};
+use crate::wire::capabilities::{CLIENT_MYSQL, MULTI_STATEMENTS, QUERY_ATTRIBUTES};
 use crate::wire::packet::{CHUNK_MAX, HEADER, Header};
-use crate::wire::reply::Shape;
+use crate::wire::reply::{Cursor, Shape};
 use crate::wire::{answer, command, login};
 
 use super::exchange::{Exchange, Mode, Over, Rest};
 use super::intercept::{Asked, Decision};
 use super::notes::{self, Effect, Note};
-use super::prepared::TEXT_MAX;
+use super::prepared::{Prepared, TEXT_MAX};
 use super::replies::{Expected, Purpose};
 use super::transaction::Work;
 
@@ -200,7 +200,7 @@ impl Exchange {
     fn expectation(&mut self, code: u8, is_whole: bool, length: usize, note: Note) -> Expected {
         let body = self.up.unjudged().get(HEADER..).unwrap_or_default();
         let payload = body.get(1..length.min(body.len())).unwrap_or_default();
-        let shape = command::shape(code, payload);
+        let shape = shape(code, payload, self.capabilities, &mut self.prepared);
         let Note { work, mut effects, is_several } = note;
         let purpose = match code {
             command::STMT_PREPARE => {
@@ -264,6 +264,19 @@ impl Exchange {
         }
         self.pass()
     }
+}
+
+/// What the reply to a command will look like.
+fn shape(code: u8, payload: &[u8], capabilities: u64, prepared: &mut Prepared) -> Shape {
+    // MariaDB's sessions lack the flag, and MariaDB does not keep cursors so.
+    if code == command::STMT_EXECUTE && capabilities & CLIENT_MYSQL != 0 {
+        let asks = command::asks_for_cursor(payload);
+        let had_one = command::statement_id(payload).is_some_and(|id| prepared.executed(id, asks));
+        if had_one && !asks {
+            return Shape::Result { cursor: Cursor::Kept };
+        }
+    }
+    command::shape(code, payload)
 }
 
 /// How many bytes of a command's body must be there before it can be judged.

@@ -22,6 +22,8 @@ struct Remembered {
     verdict: Option<(u64, Verdict)>,
     /// The gates' generation at which its text was last told to them.
     told: u64,
+    /// Whether its first execution asked for a cursor; `None` before that.
+    began_with_cursor: Option<bool>,
 }
 
 /// The statements of one session by their ids.
@@ -43,7 +45,8 @@ impl Prepared {
         self.remove(id);
         if self.total + text.len() <= TOTAL_MAX {
             self.total += text.len();
-            self.statements.insert(id, Remembered { note: notes::read(&text), text, verdict: None, told: 0 });
+            let remembered = Remembered { note: notes::read(&text), text, verdict: None, told: 0, began_with_cursor: None };
+            self.statements.insert(id, remembered);
         }
     }
 
@@ -77,6 +80,12 @@ impl Prepared {
             return self.last.as_ref().map_or(Note::STATEMENT, |text| notes::read(text));
         }
         self.statements.get(&id).map_or(Note::STATEMENT, |remembered| remembered.note.clone())
+    }
+
+    /// Notes that a statement is executed, asking for a cursor or not; tells whether its first execution asked for one.
+    pub(super) fn executed(&mut self, id: u32, asks_for_cursor: bool) -> bool {
+        let Some(remembered) = self.statements.get_mut(&id) else { return false };
+        *remembered.began_with_cursor.get_or_insert(asks_for_cursor)
     }
 
     /// Judges a statement; the verdict is kept until the gates change.
@@ -120,6 +129,15 @@ mod tests {
         assert_eq!(prepared.text(199), None);
         prepared.sent(Some(text(b"SELECT 2")));
         assert_eq!(prepared.text(LAST_PREPARED), Some(text(b"SELECT 2")));
+    }
+
+    #[test]
+    fn the_first_execution_says_whether_a_cursor_is_kept() {
+        let mut prepared = Prepared::default();
+        prepared.insert(1, text(b"SELECT 1"));
+        prepared.insert(2, text(b"SELECT 1"));
+        assert!(prepared.executed(1, true) && prepared.executed(1, false));
+        assert!(!prepared.executed(2, false) && !prepared.executed(2, true) && !prepared.executed(3, true));
     }
 
     #[test]

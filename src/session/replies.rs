@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::client_error::ClientError;
 use crate::wire::command;
-use crate::wire::reply::{End, Progress, Shape};
+use crate::wire::reply::{Cursor, End, Progress, Shape};
 
 use super::exchange::{Exchange, Mode, Over};
 use super::notes::Effect;
@@ -200,7 +200,7 @@ impl Exchange {
         if self.transaction.is_uncertain() && is_quiet {
             // COM_PING answers with true flags and keeps the session's warnings; an ERR carries none.
             self.up.insert(&[1, 0, 0, 0, command::PING]);
-            let shape = Shape::Result { may_open_cursor: false };
+            let shape = Shape::Result { cursor: Cursor::None };
             self.owe(Expected { shape, work: Work::Nothing, purpose: Purpose::Ping, effects: Vec::new(), is_several: false });
         }
     }

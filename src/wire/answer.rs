@@ -16,6 +16,9 @@ pub const CURSOR_EXISTS: u16 = 0x0040;
 /// Status flag: this result set carries OUT parameters.
 pub const OUT_PARAMETERS: u16 = 0x1000;
 
+/// Status flag: an OK carries changes of the session's state.
+pub const SESSION_STATE_CHANGED: u16 = 0x4000;
+
 /// The status flags of an OK packet (header 00 or fe).
 pub fn ok_status(payload: &[u8]) -> Option<u16> {
     let mut fields = Fields::new(payload);

@@ -1,7 +1,7 @@
 //! Commands: their codes, what their replies look like, and the SQL text within them.
 
 use super::packet::Fields;
-use super::reply::Shape;
+use super::reply::{Cursor, Shape};
 
 /// COM_QUIT.
 pub const QUIT: u8 = 0x01;
@@ -55,9 +55,14 @@ pub fn shape(code: u8, payload: &[u8]) -> Shape {
         STATISTICS => Shape::Text,
         CHANGE_USER => Shape::Login,
         BINLOG_DUMP | BINLOG_DUMP_GTID => Shape::Endless,
-        STMT_EXECUTE => Shape::Result { may_open_cursor: payload.get(4).is_some_and(|flags| flags & 0x07 != 0) },
-        _ => Shape::Result { may_open_cursor: false },
+        STMT_EXECUTE if payload.get(4).is_some_and(|flags| flags & 0x07 != 0) => Shape::Result { cursor: Cursor::Asked },
+        _ => Shape::Result { cursor: Cursor::None },
     }
+}
+
+/// `true` where a COM_STMT_EXECUTE asks for a cursor that can only be read: the one kind that servers open.
+pub fn asks_for_cursor(payload: &[u8]) -> bool {
+    payload.get(4).is_some_and(|flags| flags & 0x01 != 0)
 }
 
 /// The statement id of a COM_STMT_… payload.

@@ -10,8 +10,10 @@
 //!    └ fb ──▶ First (the client sends its file meanwhile)
 //! ```
 
-use super::answer::{CURSOR_EXISTS, IN_TRANSACTION, MORE_RESULTS, OUT_PARAMETERS, eof_status, error_code, ok_status};
-use super::capabilities::{DEPRECATE_EOF, MARIADB_CACHE_METADATA, MARIADB_PROGRESS, OPTIONAL_RESULTSET_METADATA};
+use super::answer::{
+    CURSOR_EXISTS, IN_TRANSACTION, MORE_RESULTS, OUT_PARAMETERS, SESSION_STATE_CHANGED, eof_status, error_code, ok_status,
+};
+use super::capabilities::{DEPRECATE_EOF, MARIADB_CACHE_METADATA, MARIADB_PROGRESS, OPTIONAL_RESULTSET_METADATA, SESSION_TRACK};
 use super::packet::{CHUNK_MAX, Fields, HEADER, Passed, Walker};
 
 /// What kind of reply a command gets.
@@ -21,8 +23,8 @@ pub enum Shape {
     None,
     /// OK, ERR, EOF, a file request, or result sets.
     Result {
-        /// COM_STMT_EXECUTE with a cursor flag: the reply may end after the column definitions.
-        may_open_cursor: bool,
+        /// What a cursor makes of it.
+        cursor: Cursor,
     },
     /// An OK with a statement id, then definitions.
     Prepare,
@@ -36,6 +38,18 @@ pub enum Shape {
     Login,
     /// It never ends (a binlog dump).
     Endless,
+}
+
+/// What a cursor makes of the reply to a COM_STMT_EXECUTE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cursor {
+    /// Nothing: rows follow the column definitions.
+    None,
+    /// One was asked for: the reply may end after the column definitions.
+    Asked,
+    /// None was asked for, but one was at the statement's first execution: MySQL still opens it, says so by an OK behind the
+    /// column definitions, and sends no rows.
+    Kept,
 }
 
 /// What was prepared.
@@ -95,6 +109,7 @@ enum Phase {
     First,
     Columns(u64),
     ColumnsEnd,
+    RowsOrOk,
     Rows,
     PrepareFirst,
     Definitions(u64),
@@ -110,7 +125,7 @@ pub struct Tracker {
     walker: Walker,
     phase: Phase,
     capabilities: u64,
-    may_open_cursor: bool,
+    cursor: Cursor,
     has_out_parameters: bool,
     prepared: Option<Prepared>,
 }
@@ -122,7 +137,7 @@ impl Tracker {
             walker: Walker::default(),
             phase: Phase::Idle,
             capabilities,
-            may_open_cursor: false,
+            cursor: Cursor::None,
             has_out_parameters: false,
             prepared: None,
         }
@@ -130,7 +145,7 @@ impl Tracker {
 
     /// Expects the next reply. [`Shape::None`] must not come here: there is nothing to wait for.
     pub fn begin(&mut self, shape: Shape) {
-        self.may_open_cursor = shape == Shape::Result { may_open_cursor: true };
+        self.cursor = if let Shape::Result { cursor } = shape { cursor } else { Cursor::None };
         self.has_out_parameters = false;
         self.prepared = None;
         self.phase = match shape {
@@ -206,6 +221,13 @@ impl Tracker {
                 Ok(Progress::More)
             }
             Phase::ColumnsEnd => self.columns_end(packet),
+            Phase::RowsOrOk => match self.ok_for_rows(packet) {
+                Some(status) => Ok(self.result_end(status)),
+                None => {
+                    self.phase = Phase::Rows;
+                    self.row(packet)
+                }
+            },
             Phase::Rows => self.row(packet),
             Phase::PrepareFirst => self.prepare_first(packet),
             Phase::Definitions(left) => {
@@ -252,7 +274,19 @@ impl Tracker {
     }
 
     fn after_columns(&self) -> Phase {
-        if self.has(DEPRECATE_EOF) { Phase::Rows } else { Phase::ColumnsEnd }
+        match (self.has(DEPRECATE_EOF), self.cursor) {
+            (false, _) => Phase::ColumnsEnd,
+            (true, Cursor::Kept) => Phase::RowsOrOk,
+            (true, _) => Phase::Rows,
+        }
+    }
+
+    /// The status flags of an OK in place of rows. A row begins with 00 as well, but hardly ever looks like an OK that has
+    /// changed nothing.
+    fn ok_for_rows(&self, packet: &Passed<'_>) -> Option<u16> {
+        let status = ok_status(packet.prefix)?;
+        let tells_changes = self.has(SESSION_TRACK) && status & SESSION_STATE_CHANGED != 0;
+        (packet.prefix.starts_with(&[0, 0, 0]) && (packet.first_length == 7 || tells_changes)).then_some(status)
     }
 
     fn columns_end(&mut self, packet: &Passed<'_>) -> Result<Progress, Malformed> {
@@ -264,7 +298,7 @@ impl Tracker {
             return Err(Malformed("the end of column definitions"));
         }
         let status = eof_status(packet.prefix).ok_or(Malformed("the end of column definitions"))?;
-        if self.may_open_cursor && status & CURSOR_EXISTS != 0 {
+        if self.cursor == Cursor::Asked && status & CURSOR_EXISTS != 0 {
             return Ok(Progress::Ended(End::status(status)));
         }
         self.has_out_parameters = status & OUT_PARAMETERS != 0;

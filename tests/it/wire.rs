@@ -206,9 +206,14 @@ async fn statements(pair: &mut Pair, capabilities: u64) -> Result<()> {
     pair.with(id, EXECUTE, &execute(1, &[])).await?;
     pair.with(id, RESET, &[]).await?;
     pair.with(id, FETCH, &1_u32.to_le_bytes()).await?;
-    if capabilities & DEPRECATE_EOF == 0 {
-        // MySQL sends the columns and an OK, without rows; where an OK ends rows as well, no client can follow that.
-        pair.with(id, EXECUTE, &execute(0, &[])).await?;
+    // MySQL keeps the cursor: it sends the columns and an OK, without rows, and the rows come when they are fetched.
+    pair.with(id, EXECUTE, &execute(0, &[])).await?;
+    pair.with(id, FETCH, &10_u32.to_le_bytes()).await?;
+    pair.with(id, RESET, &[]).await?;
+    pair.with(id, EXECUTE, &execute(0, &[])).await?;
+    let late = pair.prepare("SELECT id, payload FROM shop.orders ORDER BY id LIMIT 5").await?;
+    for flags in [0, 1, 0] {
+        pair.with(late, EXECUTE, &execute(flags, &[])).await?;
     }
     let one = pair.prepare("SELECT 1 FROM DUAL WHERE 1 = 0").await?;
     pair.with(one, EXECUTE, &execute(1, &[])).await?;

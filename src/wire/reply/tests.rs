@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::wire::packet;
 
-const QUERY: Shape = Shape::Result { may_open_cursor: false };
+const QUERY: Shape = Shape::Result { cursor: Cursor::None };
 
 fn bytes(payloads: &[&[u8]]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -133,7 +133,7 @@ fn column_definitions_may_be_absent() {
 
 #[test]
 fn cursors_send_columns_first_and_rows_when_asked() {
-    let execute = Shape::Result { may_open_cursor: true };
+    let execute = Shape::Result { cursor: Cursor::Asked };
     assert_eq!(follow(0, execute, &[b"\x01", COLUMN, b"\xfe\0\0\x42\0"]).status, Some(0x42));
     assert_eq!(follow(DEPRECATE_EOF, execute, &[b"\x01", COLUMN, b"\xfe\0\0\x42\0\0\0"]).status, Some(0x42));
     assert_eq!(follow(0, Shape::Fetch, &[b"\0\0\x05", b"\xfe\0\0\x82\0"]).status, Some(0x82));
@@ -145,6 +145,14 @@ fn an_ok_behind_column_definitions_ends_a_reply_without_rows() {
     // MySQL 9.7: executed without a cursor after an execution with one.
     assert_eq!(follow(0, QUERY, &[b"\x01", COLUMN, OK]).status, Some(2));
     assert_eq!(follow(0, QUERY, &[b"\x01", COLUMN, OK_MORE, b"\x01", COLUMN, EOF, EOF]).status, Some(2));
+    let kept = Shape::Result { cursor: Cursor::Kept };
+    assert_eq!(follow(DEPRECATE_EOF, kept, &[b"\x01", COLUMN, OK]).status, Some(2));
+    let with_changes: &[u8] = b"\0\0\0\x02\x40\0\0\0\x05\x05\x03\x02T_";
+    assert_eq!(follow(DEPRECATE_EOF | SESSION_TRACK, kept, &[b"\x01", COLUMN, with_changes]).status, Some(0x4002));
+    // The statement was prepared anew by the server: rows come after all.
+    for row in [&b"\0\0\x05\0\0\0"[..], b"\0\0\0\x02", with_changes] {
+        assert_eq!(follow(DEPRECATE_EOF, kept, &[b"\x01", COLUMN, row, OK, END_OK]).status, Some(3));
+    }
 }
 
 #[test]
@@ -197,7 +205,7 @@ fn a_binlog_dump_never_ends() {
 fn shapes() -> impl Strategy<Value = Shape> {
     prop_oneof![
         Just(QUERY),
-        Just(Shape::Result { may_open_cursor: true }),
+        Just(Shape::Result { cursor: Cursor::Asked }),
         Just(Shape::Prepare),
         Just(Shape::Fetch),
         Just(Shape::FieldList),
