@@ -1,0 +1,446 @@
+"""The suites: where each comes from, how it is told which server to use, and how its report is read.
+
+No suite is kept in this project; all are fetched when they are run. Each gives a dictionary: test -> pass, fail or skip.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import tarfile
+import xml.etree.ElementTree as xml
+
+CACHE = pathlib.Path(os.environ.get("TIDEGATE_DRIVERS") or pathlib.Path.home() / ".cache/tidegate/drivers")
+SERVERS = pathlib.Path(os.environ.get("TIDEGATE_SERVERS") or pathlib.Path.home() / ".cache/tidegate/servers")
+PROJECT = pathlib.Path(__file__).resolve().parents[2]
+HOST = "127.0.0.1"
+
+
+@dataclasses.dataclass
+class Target:
+    """Where a suite connects to. `server_port` and `socket` are the server's own, for what prepares it."""
+
+    server: str
+    port: int
+    server_port: int
+    socket: str
+
+    def sql(self, text):
+        """Runs statements as root, straight on the server."""
+        shell = "mysql" if self.server == "mysql" else "mariadb"
+        status, said = attempt([SERVERS / "bin" / shell, "--no-defaults", f"--socket={self.socket}", "-uroot"], 120, input=text)
+        if status:
+            raise RuntimeError(f"preparing {self.server}: {said}")
+
+
+def call(command, **more):
+    """Runs a command; its failure carries what it wrote."""
+    return subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True, **more).stdout
+
+
+def attempt(command, timeout, **more):
+    """Runs a command that may fail; gives its status and all it wrote."""
+    try:
+        done = subprocess.run(
+            [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout, errors="replace", **more
+        )
+        return done.returncode, done.stdout
+    except subprocess.TimeoutExpired as late:
+        text = late.stdout or b""
+        return -1, text.decode(errors="replace") if isinstance(text, bytes) else text
+
+
+def fresh(folder):
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+class Suite:
+    name = ""
+    version = ""
+    servers = ("mysql", "mariadb")
+    repeat_at_most = 40
+    databases = ("test",)
+    charset = "utf8mb4"
+
+    def server_options(self, _server):
+        return []
+
+    def prepare(self, server):
+        """Fetches and builds; what is there already is kept."""
+
+    def before(self, target):
+        target.sql("".join(f"CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET {self.charset};" for name in self.databases))
+
+    def run(self, target, only):
+        raise NotImplementedError
+
+    @property
+    def folder(self):
+        return CACHE / self.name
+
+
+class Python(Suite):
+    """A driver from PyPI with the tests of its source package, run by pytest."""
+
+    package = ""
+    tests_from = ""
+    more = ()
+    tests = "tests"
+    charset = "utf8mb4"
+
+    def prepare(self, server):
+        marker = self.folder / ".complete"
+        python = self.folder / "venv/bin/python"
+        if not marker.exists():
+            fresh(self.folder)
+            call(["/usr/bin/python3", "-m", "venv", self.folder / "venv"])
+            call([python, "-m", "pip", "-q", "install", "setuptools", "wheel", "pytest", "pytest-timeout", *self.more])
+            name = self.package.lower()
+            source = self.tests_from or self.package
+            call([python, "-m", "pip", "-q", "download", "--no-deps", "--no-binary", name, "-d", self.folder, source])
+            archive = next(self.folder.glob("*.tar.gz"))
+            with tarfile.open(archive) as packed:
+                packed.extractall(self.folder / "source")
+            call([python, "-m", "pip", "-q", "install", self.package if self.tests_from else archive])
+            self.place()
+            marker.touch()
+        shown = call([python, "-m", "pip", "show", self.package])
+        self.version = re.search(r"^Version: (.*)$", shown, re.M).group(1)
+
+    @property
+    def source(self):
+        return next((self.folder / "source").iterdir())
+
+    def place(self):
+        """Puts the tests where they can be run."""
+
+    def environment(self, _target):
+        return {}
+
+    def arguments(self, _target):
+        return []
+
+    def run(self, target, only):
+        report = self.folder / "report.xml"
+        report.unlink(missing_ok=True)
+        command = [self.folder / "venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=120", f"--junitxml={report}"]
+        # Tests of one file may need each other: a single one is repeated with its whole file.
+        files = sorted({name.split("::")[0] for name in only}) if only else [self.tests]
+        environment = {**os.environ, "LC_ALL": "C.UTF-8", **self.environment(target)}
+        _, said = attempt([*command, *self.arguments(target), *files], 3600, cwd=self.where(), env=environment)
+        if not report.exists():
+            raise RuntimeError(f"pytest wrote no report:\n{said[-3000:]}")
+        outcomes = {}
+        for case in xml.parse(report).getroot().iter("testcase"):
+            parts = case.get("classname", "").split(".")
+            depth = next((n for n in range(len(parts), 0, -1) if (self.where() / ("/".join(parts[:n]) + ".py")).exists()), len(parts))
+            name = "::".join(["/".join(parts[:depth]) + ".py", *parts[depth:], case.get("name", "")])
+            name = name.replace(str(target.port), "PORT")
+            kinds = {child.tag for child in case}
+            outcomes[name] = "fail" if kinds & {"failure", "error"} else "skip" if "skipped" in kinds else "pass"
+        return outcomes
+
+    def where(self):
+        return self.source
+
+
+class PyMySQL(Python):
+    """The source packages since 1.0 hold hardly any tests; those of 0.10.1 are run with the driver of today."""
+
+    name = "pymysql"
+    package = "PyMySQL"
+    tests_from = "PyMySQL==0.10.1"
+    more = ("cryptography",)
+    databases = ("test1", "test2")
+    tests = "pymysql/tests"
+
+    def place(self):
+        site = next((self.folder / "venv/lib").glob("python3*")) / "site-packages"
+        shutil.copytree(self.source / "pymysql/tests", site / "pymysql/tests")
+        # What the driver of today has no more, and the tests ask for.
+        for gone in ("_compat.py", "util.py"):
+            shutil.copy(self.source / "pymysql" / gone, site / "pymysql" / gone)
+        (site / "unittest2.py").write_text("from unittest import *\n")
+
+    def where(self):
+        return next((self.folder / "venv/lib").glob("python3*")) / "site-packages"
+
+    def environment(self, target):
+        account = {"host": HOST, "port": target.port, "user": "root", "passwd": "", "use_unicode": True, "local_infile": True}
+        accounts = [{**account, "db": name} for name in self.databases]
+        (self.where() / "pymysql/tests/databases.json").write_text(json.dumps(accounts))
+        return {}
+
+
+class MySQLClient(Python):
+    name = "mysqlclient"
+    package = "mysqlclient"
+    more = ("sqlalchemy",)
+
+    def environment(self, target):
+        text = f"[MySQLdb-tests]\nhost = {HOST}\nport = {target.port}\nuser = root\ndatabase = test\ndefault-character-set = utf8mb4\n"
+        (self.source / "tests/tidegate.cnf").write_text(text)
+        # Where the system's client library finds what MySQL's accounts need to log in.
+        return {"TESTDB": "tidegate.cnf", **client_plugins()}
+
+
+class MariaDBConnector(Python):
+    name = "mariadb-connector"
+    package = "mariadb"
+    more = ("packaging",)
+    databases = ("testp",)
+    tests = "testing/test/integration"
+
+    def place(self):
+        # Beside the driver's source its package would be found without the part in C.
+        shutil.copytree(self.source / "testing", self.folder / "run/testing")
+
+    def where(self):
+        return self.folder / "run"
+
+    def environment(self, target):
+        return {"TEST_DB_HOST": HOST, "TEST_DB_PORT": str(target.port), "TEST_DB_USER": "root", "TEST_DB_DATABASE": "testp", **client_plugins()}
+
+
+class AioMySQL(Python):
+    name = "aiomysql"
+    package = "aiomysql"
+    more = ("uvloop", "sqlalchemy<2", "cryptography")
+    databases = ("test_pymysql", "test_pymysql2")
+
+    def environment(self, _target):
+        return {"MYSQL_USER": "root", "MYSQL_PASSWORD": "", "MYSQL_HOST": HOST}
+
+    def arguments(self, target):
+        return [f"--mysql-address=server={HOST}:{target.port}"]
+
+
+def client_plugins():
+    found = list(pathlib.Path("/usr/lib").glob("*/libmariadb3/plugin"))
+    return {"MARIADB_PLUGIN_DIR": str(found[0])} if found else {}
+
+
+class Node(Suite):
+    """A driver from npm; every file of its tests is a program that fails or does not."""
+
+    def files(self):
+        raise NotImplementedError
+
+    def run(self, target, only):
+        environment = {**os.environ, "MYSQL_HOST": HOST, "MYSQL_PORT": str(target.port), "MYSQL_USER": "root", "MYSQL_PASSWORD": "", "MYSQL_DATABASE": "test"}
+        outcomes = {}
+        for file in self.files():
+            name = str(file.relative_to(self.folder))
+            if only is None or name in only:
+                status, _ = attempt(["node", file], 60, env=environment, cwd=self.folder)
+                outcomes[name] = "pass" if status == 0 else "fail"
+        return outcomes
+
+    def unpack(self, package, to):
+        """The package's own archive, as npm gives it."""
+        name = call(["npm", "pack", "--silent", package], cwd=self.folder).strip().splitlines()[-1]
+        with tarfile.open(self.folder / name) as packed:
+            packed.extractall(to)
+
+
+class MySQL2(Node):
+    """The archives since 1.0 hold no tests; those of 0.15.8 are run with the driver of today."""
+
+    name = "mysql2"
+
+    def prepare(self, server):
+        if not (self.folder / ".complete").exists():
+            fresh(self.folder)
+            (self.folder / "package.json").write_text('{"name": "suite", "version": "1.0.0"}')
+            call(["npm", "install", "--silent", "--no-audit", "--no-fund", "mysql2", "assert-diff"], cwd=self.folder)
+            self.unpack("mysql2@0.15.8", self.folder / "old")
+            shutil.copytree(self.folder / "old/package/test", self.folder / "test")
+            # What the tests ask for beside them is the driver of today.
+            (self.folder / "index.js").write_text("module.exports = require('mysql2');\n")
+            (self.folder / "promise.js").write_text("module.exports = require('mysql2/promise');\n")
+            (self.folder / "lib").symlink_to("node_modules/mysql2/lib")
+            (self.folder / ".complete").touch()
+        self.version = json.loads((self.folder / "node_modules/mysql2/package.json").read_text())["version"]
+
+    def files(self):
+        return sorted((self.folder / "test/integration").rglob("test-*.js"))
+
+
+class NodeMySQL(Node):
+    """Its archive holds no tests; Debian's source package does. It knows no password plugin of MySQL 9."""
+
+    name = "node-mysql"
+    servers = ("mariadb",)
+
+    def prepare(self, server):
+        if not (self.folder / ".complete").exists():
+            fresh(self.folder)
+            source = debian_source("node-mysql", self.folder)
+            for part in ("lib", "test", "index.js", "package.json"):
+                shutil.move(source / part, self.folder / part)
+            call(["npm", "install", "--silent", "--no-audit", "--no-fund", "--omit=dev"], cwd=self.folder)
+            call(["npm", "install", "--silent", "--no-audit", "--no-fund", "--no-save", "after", "utest", "timezone-mock", "seedrandom"], cwd=self.folder)
+            (self.folder / ".complete").touch()
+        self.version = json.loads((self.folder / "package.json").read_text())["version"]
+
+    def files(self):
+        return sorted((self.folder / "test/integration").rglob("test-*.js"))
+
+
+def debian_source(package, folder):
+    """The upstream archive of a Debian source package, unpacked; from the archive that this machine itself uses."""
+    lists = folder / "apt"
+    for part in ("lists/partial", "empty", "archives/partial"):
+        (lists / part).mkdir(parents=True)
+    (lists / "status").touch()
+    text = "\n".join(file.read_text() for file in [pathlib.Path("/etc/apt/sources.list"), *pathlib.Path("/etc/apt/sources.list.d").glob("*")] if file.is_file())
+    archive = re.search(r"^deb +(?:\[[^]]*\] +)?(\S*debian/?) ", text, re.M) or re.search(r"^URIs: *(\S*/debian/?) *$", text, re.M)
+    release = re.search(r"^VERSION_CODENAME=(\w+)", pathlib.Path("/etc/os-release").read_text(), re.M).group(1)
+    keyring = next(pathlib.Path("/usr/share/keyrings").glob("debian-archive-keyring.*"))
+    (lists / "sources.list").write_text(f"deb-src [signed-by={keyring}] {archive.group(1)} {release} main\n")
+    options = {
+        "Dir::Etc::SourceList": lists / "sources.list",
+        "Dir::Etc::SourceParts": lists / "empty",
+        "Dir::State::Lists": lists / "lists",
+        "Dir::State::status": lists / "status",
+        "Dir::Cache": lists,
+        "Dir::Cache::pkgcache": "",
+        "Dir::Cache::srcpkgcache": "",
+        "Debug::NoLocking": "1",
+        "APT::Sandbox::User": "root",
+    }
+    apt = ["apt-get", "-qq", *(part for key, value in options.items() for part in ("-o", f"{key}={value}"))]
+    call([*apt, "update"])
+    attempt([*apt, "source", "--download-only", package], 600, cwd=folder)  # the upstream archive is enough
+    with tarfile.open(next(folder.glob("*.orig.tar.*"))) as packed:
+        packed.extractall(folder / "source")
+    return next((folder / "source").iterdir())
+
+
+class Crate(Suite):
+    """A crate's own tests."""
+
+    crate = ""
+    filters = ()
+
+    def prepare(self, server):
+        if not (self.folder / ".complete").exists():
+            fresh(self.folder)
+            call(["cargo", "init", "--quiet", "--name", "fetch", "--vcs", "none", self.folder / "fetch"])
+            call(["cargo", "add", "--quiet", self.crate], cwd=self.folder / "fetch")
+            call(["cargo", "vendor", "--quiet", "--versioned-dirs", self.folder / "vendor"], cwd=self.folder / "fetch")
+            crate = next((self.folder / "vendor").glob(f"{self.crate}-[0-9]*"))
+            shutil.copytree(crate, self.folder / "source")
+            shutil.rmtree(self.folder / "vendor")
+            manifest = self.folder / "source/Cargo.toml"
+            manifest.write_text(manifest.read_text() + "\n[workspace]\n")
+            (self.folder / ".complete").touch()
+        call(["cargo", "test", "--quiet", "--lib", "--no-run"], cwd=self.folder / "source")
+        self.version = re.search(r'^version = "(.*)"', (self.folder / "source/Cargo.toml").read_text(), re.M).group(1)
+
+    def run(self, target, only):
+        url = f"mysql://root@{HOST}:{target.port}/test"
+        filters = ["--exact", *only] if only else []
+        command = ["cargo", "test", "--quiet", "--lib", "--", "--test-threads=1", "--format=pretty", *filters]
+        _, said = attempt(command, 3600, cwd=self.folder / "source", env={**os.environ, "DATABASE_URL": url, "COMPRESS": "false", "SSL": "false"})
+        words = {"ok": "pass", "FAILED": "fail", "ignored": "skip"}
+        # A test may write between its name and its outcome.
+        found = re.findall(r"^test (\S+)(?: - should panic)? \.\.\. (?:.*?)(ok|FAILED|ignored)\b", said, re.M | re.S)
+        return {name: words[outcome] for name, outcome in found}
+
+
+class MySQLAsync(Crate):
+    name = "mysql_async"
+    crate = "mysql_async"
+    databases = ("test",)
+
+
+class ClientTest(Suite):
+    """The servers' own tests of the C API, one by one."""
+
+    name = "c-api"
+
+    def program(self, server):
+        home = SERVERS / f"{server}-test"
+        return home / ("usr/lib/mysql-test/bin/mysql_client_test" if server == "mysql" else "usr/bin/mariadb-client-test")
+
+    def prepare(self, server):
+        call([PROJECT / "tests/support/install-servers", f"{server}-test"])
+        self.version = re.search(r"(?:Ver|Distrib) (\d+\.\d+\.\d+)", call([self.program(server), "--no-defaults", "--help"]).replace("Ver 2.1 ", "")).group(1)
+
+    def run(self, target, only):
+        base = [self.program(target.server), "--no-defaults"]
+        status, said = attempt([*base, "--show-tests"], 60)
+        names = [line.strip() for line in said.splitlines() if re.fullmatch(r"\w+", line.strip())]
+        share = SERVERS / f"{target.server}-test" / ("usr/lib/mysql-test" if target.server == "mysql" else "usr/share/mysql/mysql-test")
+        base += ["-h", HOST, "-P", target.port, "-u", "root", "--testcase", f"--vardir={fresh(self.folder)}"]
+        outcomes = {}
+        for name in names:
+            if only is None or name in only:
+                status, said = attempt([*base, name], 120, cwd=share, env={**os.environ, **({} if target.server == "mysql" else {"MARIADB_PLUGIN_DIR": str(SERVERS / "mariadb-test/usr/lib/x86_64-linux-gnu/libmariadb3/plugin")})})
+                outcomes[name] = "pass" if status == 0 else "fail"
+        return outcomes
+
+
+class Regression(Suite):
+    """The server's own regression suite against a running server: what of `main` can be run so."""
+
+    name = "regression"
+    repeat_at_most = 60
+    databases = ("test", "mtr")
+    charset = "latin1"
+
+    def home(self, server):
+        return SERVERS / f"{server}-test/usr" / ("lib/mysql-test" if server == "mysql" else "share/mysql/mysql-test")
+
+    def server_options(self, server):
+        # What the suite's own configuration sets, as far as results show it.
+        options = ["--log-bin-trust-function-creators=1", "--connect-timeout=60", "--loose-performance-schema=ON"]
+        if server == "mariadb":
+            options += [
+                "--character-set-server=latin1",
+                "--default-storage-engine=myisam",
+                "--use-stat-tables=preferably",
+                "--histogram-type=json_hb",
+                "--sort-buffer-size=256K",
+                "--max-heap-table-size=1M",
+                "--key-buffer-size=1M",
+                "--plugin-maturity=unknown",
+                "--binlog-direct-non-transactional-updates",
+                "--skip-log-bin",
+            ]
+        return options
+
+    def prepare(self, server):
+        call([PROJECT / "tests/support/install-servers", f"{server}-test"])
+        program = "mysqltest" if server == "mysql" else "../../../bin/mariadb-test"
+        folder = self.home(server) / ("bin" if server == "mysql" else "")
+        self.version = re.search(r"(?:Distrib|Ver) (\d+\.\d+\.\d+)", call([folder / program, "--no-defaults", "--version"]).replace("Ver 3.5 ", "")).group(1)
+
+    def before(self, target):
+        super().before(target)
+        # Tests call it; what it notes is looked at only where the suite starts the server itself.
+        target.sql("CREATE PROCEDURE mtr.add_suppression(pattern VARCHAR(255)) DO 0;")
+
+    def run(self, target, only):
+        home = self.home(target.server)
+        script = "mysql-test-run.pl" if target.server == "mysql" else "mariadb-test-run.pl"
+        work = fresh(self.folder / target.server)
+        command = ["perl", script, "--force", "--max-test-fail=0", "--suite=main", "--testcase-timeout=4", "--suite-timeout=600", "--nowarnings", "--nocheck-testcases"]
+        for option in (f"host={HOST}", f"port={target.port}", "user=root"):
+            command += ["--extern", option]
+        command += [f"--vardir={work}/var", f"--tmpdir={work}/tmp"]
+        command += list(only or [])
+        _, said = attempt(command, 3 * 3600, cwd=home)
+        (work / "output.txt").write_text(said)
+        words = {"pass": "pass", "fail": "fail", "skipped": "skip", "disabled": "skip"}
+        found = re.findall(r"^(?:\[ *\d+%\] *)?(main\.\S+)(?: '\S+')? +(?:w\d+ +)?\[ (pass|fail|skipped|disabled) \]", said, re.M)
+        return {name: words[outcome] for name, outcome in found}
+
+
+ALL = [PyMySQL(), MySQLClient(), MariaDBConnector(), AioMySQL(), MySQL2(), NodeMySQL(), MySQLAsync(), ClientTest(), Regression()]
