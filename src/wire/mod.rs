@@ -14,3 +14,6 @@ pub mod packet;
 pub mod reply;
 pub mod scramble;
 pub mod seal;
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,8 @@ use crate::support::process::run;
 use crate::support::raw::{BASE, DEPRECATE_EOF, MARIADB, OPTIONAL_METADATA, QUERY_ATTRIBUTES, Raw, SESSION_TRACK};
 use crate::support::servers::{APP, Settings, home, program};
 
+mod dialogues;
+
 on_both_servers!(
     every_command_is_answered_byte_by_byte_as_directly,
     writes_of_one_byte_change_nothing,
@@ -37,12 +39,17 @@ const BULK: u8 = 0xfa;
 struct Pair {
     direct: Raw,
     proxied: Raw,
+    /// What was said, for `TIDEGATE_TEST_RECORD`: see src/wire/tests.rs.
+    record: Vec<u8>,
+    name: String,
 }
 
 impl Pair {
     async fn new(lab: &Lab, capabilities: u64, piece: usize) -> Result<Self> {
         let direct = Raw::login(lab.server.port, APP, capabilities, piece).await?;
-        let mut pair = Self { direct, proxied: Raw::login(lab.proxy.port, APP, capabilities, piece).await? };
+        let proxied = Raw::login(lab.proxy.port, APP, capabilities, piece).await?;
+        let name = format!("{}-{capabilities:x}", lab.server.kind.name());
+        let mut pair = Self { direct, proxied, record: capabilities.to_le_bytes().to_vec(), name };
         pair.align().await?;
         Ok(pair)
     }
@@ -54,6 +61,12 @@ impl Pair {
         self.proxied.write(bytes).await?;
         let ours = self.proxied.exactly(theirs.len()).await.with_context(|| what.to_owned())?;
         ensure!(ours == theirs, "{what}: {}", difference(&ours, &theirs));
+        if bytes.len() <= RECORDED_MAX && ours.len() <= RECORDED_MAX {
+            for part in [bytes, &ours] {
+                self.record.extend_from_slice(&u32::try_from(part.len())?.to_le_bytes());
+                self.record.extend_from_slice(part);
+            }
+        }
         Ok(ours)
     }
 
@@ -100,11 +113,18 @@ impl Pair {
     }
 
     async fn end(self) -> Result<()> {
+        if let Some(folder) = std::env::var_os("TIDEGATE_TEST_RECORD").filter(|_| self.record.len() > 100) {
+            let name = format!("{}-{}", self.name, self.record.len());
+            std::fs::write(std::path::Path::new(&folder).join(name), &self.record)?;
+        }
         let (theirs, ours) = (self.direct.quit().await?, self.proxied.quit().await?);
         ensure!(ours == theirs, "at the end: {}", difference(&ours, &theirs));
         Ok(())
     }
 }
+
+/// Longer packets are not recorded: the files are kept in the repository.
+const RECORDED_MAX: usize = 3000;
 
 /// A prepared statement's number.
 type Id = [u8; 4];

@@ -121,6 +121,21 @@ impl Proxy {
         self.process.as_ref().map(Process::memory_kib).unwrap_or_default()
     }
 
+    /// The most resident memory since [`Proxy::forget_peak`], in KiB.
+    pub fn peak_memory_kib(&self) -> u64 {
+        self.process.as_ref().map(Process::peak_memory_kib).unwrap_or_default()
+    }
+
+    /// Lets the peak begin again at what is resident now.
+    pub fn forget_peak(&self) -> Result<()> {
+        self.process.as_ref().context("the proxy is not running")?.forget_peak()
+    }
+
+    /// Open descriptors.
+    pub fn descriptors(&self) -> usize {
+        self.process.as_ref().map(Process::descriptors).unwrap_or_default()
+    }
+
     /// A connection as the application.
     pub async fn connect(&self) -> Result<Conn> {
         connect(self.port, APP).await

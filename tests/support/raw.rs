@@ -17,6 +17,10 @@ pub const SESSION_TRACK: u64 = 1 << 23;
 pub const OPTIONAL_METADATA: u64 = 1 << 25;
 /// MySQL: attributes before a text.
 pub const QUERY_ATTRIBUTES: u64 = 1 << 27;
+/// LOAD DATA LOCAL is understood.
+pub const LOCAL_FILES: u64 = 1 << 7;
+/// MariaDB: reports of progress are understood.
+pub const PROGRESS: u64 = 1 << 32;
 /// MariaDB's own flags, for a client without the lowest one: bulk, extended and cached metadata.
 pub const MARIADB: u64 = 0x1c << 32;
 
@@ -131,6 +135,32 @@ impl Raw {
         Ok(bytes)
     }
 
+    /// Reads a result set to its end and gives the number of its rows; for DEPRECATE_EOF and rows that fit one packet.
+    pub async fn count_rows(&mut self) -> Result<u64> {
+        let (_, columns) = self.packet().await?;
+        ensure!(columns.first() != Some(&0xff), "{}", String::from_utf8_lossy(&columns));
+        for _ in 0..*columns.first().context("an empty packet")? {
+            self.packet().await?;
+        }
+        let (mut have, mut rows) = (Vec::with_capacity(1 << 20), 0);
+        loop {
+            let mut at = 0;
+            while let [a, b, c, _, rest @ ..] = &have[at..] {
+                let length = usize::from(*a) | usize::from(*b) << 8 | usize::from(*c) << 16;
+                let Some(packet) = rest.get(..length) else { break };
+                match packet.first() {
+                    Some(0xfe) if length < 100 => return Ok(rows),
+                    Some(0xff) => bail!("after {rows} rows: {}", String::from_utf8_lossy(packet)),
+                    _ => rows += 1,
+                }
+                at += 4 + length;
+            }
+            have.drain(..at);
+            let read = tokio::time::timeout(PATIENCE * 6, self.stream.read_buf(&mut have)).await.context("no more rows come")??;
+            ensure!(read > 0, "the connection ended after {rows} rows");
+        }
+    }
+
     /// COM_QUIT, and everything that still comes.
     pub async fn quit(mut self) -> Result<Vec<u8>> {
         self.send(1, &[]).await?;
@@ -145,7 +175,8 @@ impl Raw {
     }
 }
 
-fn proof(plugin: &[u8], salt: &[u8], password: &str) -> Result<Vec<u8>> {
+/// What a plugin wants to see of a password.
+pub fn proof(plugin: &[u8], salt: &[u8], password: &str) -> Result<Vec<u8>> {
     let proof = match plugin {
         b"mysql_native_password" => scramble_native(salt, password.as_bytes()).map(|proof| proof.to_vec()),
         b"caching_sha2_password" => scramble_sha256(salt, password.as_bytes()).map(|proof| proof.to_vec()),
