@@ -1,7 +1,7 @@
 # What people and machines run. Everything that is missing is installed or named with its remedy.
 CARGO ?= $(shell command -v cargo || echo "$$HOME/.cargo/bin/cargo")
 
-.PHONY: help check test drivers demo bench bench-proxy bench-copy bench-stall fmt hooks servers
+.PHONY: help check test drivers fuzz demo bench bench-proxy bench-copy bench-stall fmt hooks servers
 
 help:
 	@echo "make demo          a server, the proxy, an application, a migration under it, a report (SERVER=mysql|mariadb)"
@@ -9,6 +9,7 @@ help:
 	@echo "make test          everything, on MySQL and MariaDB"
 	@echo "make drivers       test suites of drivers and servers, directly and through the proxy, compared (SUITES=names, SERVER=mysql|mariadb)"
 	@echo "make bench-stall   what clients feel at a cut-over, step by step"
+	@echo "make fuzz          each fuzz target for MINUTES (10), two at once (TARGETS=names)"
 	@echo "make bench         both benches: bench-proxy (cost of a query), bench-copy (copy against the server's own ALTER)"
 	@echo "make fmt, hooks    format the code; run make check before each commit"
 
@@ -32,6 +33,9 @@ servers:
 
 drivers:
 	@tests/drivers/run $(SUITES)
+
+fuzz:
+	@fuzz/run $(TARGETS)
 
 demo:
 	@tests/demo/prepare $(or $(SERVER),mysql)
