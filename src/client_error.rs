@@ -81,6 +81,8 @@ pub enum ClientError {
         /// The table.
         table: TableName,
     },
+    /// FORCE has rolled the session's transaction back.
+    RolledBack,
     /// DDL on a table that is being migrated.
     Migrating {
         /// The table.
@@ -190,6 +192,13 @@ impl ClientError {
             ),
             Self::Syntax { .. } => entry(1064, "42000", Stay, "syntax", "{detail}"),
             Self::Denied { .. } => entry(1227, "42000", Stay, "denied", "{detail}"),
+            Self::RolledBack => entry(
+                1213,
+                "40001",
+                Stay,
+                "rolled_back",
+                "Deadlock found when trying to get lock; try restarting transaction (an operator's CUTOVER … FORCE has rolled it back)",
+            ),
             Self::Interrupted => {
                 entry(1317, "70100", Stay, "interrupted", "Query execution was interrupted while the proxy held it; it was not executed")
             }
@@ -244,6 +253,7 @@ impl ClientError {
             Self::TooLarge,
             Self::OutOfOrder,
             Self::LoginTimeout,
+            Self::RolledBack,
             Self::Denied { detail: "the ALTER privilege is missing".into() },
             Self::ClientTooOld,
             Self::Interrupted,

@@ -3,6 +3,7 @@
 //! ```text
 //! MIGRATE [TABLE] [db.]t <alter specification> [WITH name = value, …]
 //! SHOW MIGRATIONS [LIKE 'pattern'] | SHOW MIGRATION id | {PAUSE | RESUME | CANCEL | CUTOVER | REVERT | CLEANUP} MIGRATION id
+//! CUTOVER MIGRATION id FORCE
 //! SHOW {GATES | SESSIONS | BYPASS | CONFIG | STATUS [LIKE 'pattern'] | VERSION} | HELP | what clients send by themselves
 //! ```
 //!
@@ -91,6 +92,12 @@ pub(super) fn parse(text: &str) -> Result<Statement, Failure> {
         && tokens.get(1).is_none_or(|token| token.is("MIGRATION") || matches!(token.kind, Kind::Number(_)))
     {
         let id = tokens.get(2..).unwrap_or_default();
+        if let ([id, force], Command::Cutover) = (id, command)
+            && force.is("FORCE")
+        {
+            let form = "CUTOVER MIGRATION id FORCE";
+            return number(std::slice::from_ref(id), form).map(|id| Statement::Tell(id, Command::ForceCutover));
+        }
         return number(id, &format!("{verb} MIGRATION id")).map(|id| Statement::Tell(id, *command));
     }
     if first.is("SHOW")

@@ -9,6 +9,7 @@ pub(super) const COMMANDS: &[(&str, &str, &str)] = &[
     ("RESUME MIGRATION", "RESUME MIGRATION id", "goes on copying, or tries again after parking"),
     ("CANCEL MIGRATION", "CANCEL MIGRATION id", "undoes everything; the table stays as it is"),
     ("CUTOVER MIGRATION", "CUTOVER MIGRATION id", "swaps now a migration that was started WITH postpone = true"),
+    ("CUTOVER MIGRATION", "CUTOVER MIGRATION id FORCE", "the same; rolls back or ends whoever has been in its way for too long"),
     ("REVERT MIGRATION", "REVERT MIGRATION id", "swaps back to the table as it was, in the revert window; nothing written since is lost"),
     ("CLEANUP MIGRATION", "CLEANUP MIGRATION id", "ends the revert window and drops the table that is no longer wanted"),
     ("SHOW GATES", "SHOW GATES", "the gates before migrating tables: state, who is inside, who waits"),

@@ -4,13 +4,29 @@
 //! Never: a lock on a session's way; every field that changes is an atomic.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
 use crate::ids::{Counter, SessionId};
+
+/// A wish that the session's transaction be rolled back, and what became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Rollback {
+    /// Nobody wishes it.
+    None,
+    /// It shall be, as soon as no reply is owed.
+    Wanted,
+    /// The server has done it; the client's next statement is told so.
+    Done,
+    /// The server does not do it: an XA transaction.
+    Refused,
+}
 
 /// One session as others see it.
 #[derive(Debug)]
@@ -39,6 +55,9 @@ pub struct Record {
     epoch: Instant,
     transaction_began_us: AtomicU64,
     held_since_us: AtomicU64,
+    rollback: AtomicU8,
+    /// Wakes the session to look at the wish.
+    rollback_waker: AtomicWaker,
 }
 
 impl Record {
@@ -97,6 +116,32 @@ impl Record {
             0 => None,
             since => Some(Duration::from_micros(self.now_us().saturating_sub(since))),
         }
+    }
+
+    /// Wishes that the session's open transaction be rolled back: FORCE.
+    pub fn want_rollback(&self) {
+        self.rollback.store(Rollback::Wanted as u8, Ordering::Release);
+        self.rollback_waker.wake();
+    }
+
+    /// What has become of the wish.
+    pub fn rollback(&self) -> Rollback {
+        match self.rollback.load(Ordering::Acquire) {
+            wanted if wanted == Rollback::Wanted as u8 => Rollback::Wanted,
+            done if done == Rollback::Done as u8 => Rollback::Done,
+            refused if refused == Rollback::Refused as u8 => Rollback::Refused,
+            _ => Rollback::None,
+        }
+    }
+
+    /// The session notes what it has done about the wish.
+    pub fn set_rollback(&self, rollback: Rollback) {
+        self.rollback.store(rollback as u8, Ordering::Release);
+    }
+
+    /// The session's task, to be woken by a wish.
+    pub fn wake_for_rollback(&self, waker: &Waker) {
+        self.rollback_waker.register(waker);
     }
 
     /// "session 7 (connection 42, app from 127.0.0.1:5000)".
@@ -166,6 +211,8 @@ impl Census {
             epoch: self.epoch,
             transaction_began_us: AtomicU64::new(0),
             held_since_us: AtomicU64::new(0),
+            rollback: AtomicU8::new(Rollback::None as u8),
+            rollback_waker: AtomicWaker::new(),
         });
         self.lock().insert(record.id, record.clone());
         Entered { census: self.clone(), record }

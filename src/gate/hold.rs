@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 
 use super::state::{Event, State};
 use super::{Current, Gate, Sample};
+use crate::census::Record;
 
 /// Somebody who kept a gate from draining.
 #[derive(Clone, Debug)]
 pub struct Blocker {
+    /// The session itself.
+    pub record: Arc<Record>,
     /// "session 7 (connection 42, app from 127.0.0.1:5000)".
     pub session: String,
     /// How long its transaction has been open, or its statement has been running.
@@ -98,6 +101,34 @@ impl Gate {
     }
 }
 
+impl Gate {
+    /// Whoever keeps, or would keep, the gate from draining; the oldest first.
+    pub fn blockers(&self) -> Vec<Blocker> {
+        self.blockers_among(&self.snapshots_to_wait_for(u64::MAX))
+    }
+
+    /// The same, with these snapshots among them.
+    fn blockers_among(&self, snapshots: &[Arc<Record>]) -> Vec<Blocker> {
+        let mut inner = self.lock();
+        inner.forget_the_gone();
+        let mut blockers: Vec<Blocker> = Vec::new();
+        let mut add = |record: &Arc<Record>, age: Duration| {
+            if blockers.iter().all(|blocker| !Arc::ptr_eq(&blocker.record, record)) {
+                blockers.push(Blocker { record: record.clone(), session: record.describe(), age });
+            }
+        };
+        inner.inside.values().for_each(|inside| add(&inside.record, inside.since.elapsed()));
+        inner.lockers.values().for_each(|(record, since)| add(record, since.elapsed()));
+        for record in inner.suspects.values().map(|(record, _)| record).chain(inner.users.values()).chain(snapshots) {
+            if let Some(age) = record.transaction_age() {
+                add(record, age);
+            }
+        }
+        blockers.sort_by_key(|blocker| std::cmp::Reverse(blocker.age));
+        blockers
+    }
+}
+
 impl Draining {
     /// Waits until nobody is inside.
     ///
@@ -157,23 +188,8 @@ impl Draining {
     }
 
     fn blockers(&self) -> Vec<Blocker> {
-        let inner = self.guard.gate.lock();
-        let mut blockers: Vec<Blocker> =
-            inner.inside.values().map(|inside| Blocker { session: inside.record.describe(), age: inside.since.elapsed() }).collect();
-        let locks = inner.lockers.values().map(|(record, since)| Blocker { session: record.describe(), age: since.elapsed() });
-        blockers.extend(locks);
         let snapshots = self.guard.gate.snapshots_to_wait_for(self.began_us);
-        let others = inner.suspects.values().map(|(record, _)| record).chain(inner.users.values()).chain(&snapshots);
-        for record in others {
-            let session = record.describe();
-            if let Some(age) = record.transaction_age()
-                && blockers.iter().all(|blocker| blocker.session != session)
-            {
-                blockers.push(Blocker { session, age });
-            }
-        }
-        blockers.sort_by_key(|blocker| std::cmp::Reverse(blocker.age));
-        blockers
+        self.guard.gate.blockers_among(&snapshots)
     }
 }
 

@@ -129,6 +129,42 @@ async fn released_in_order_of_arrival_and_a_gone_client_passes_its_turn_on() {
     assert_eq!(*order.lock().expect("lock"), expected);
 }
 
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Bell(std::sync::atomic::AtomicUsize);
+
+impl futures_util::task::ArcWake for Bell {
+    fn wake_by_ref(bell: &Arc<Self>) {
+        bell.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn a_crowd_is_released_with_a_slope_and_in_order() {
+    use std::sync::atomic::Ordering::Relaxed;
+    let house = house();
+    let sessions: Vec<_> = (0..200).map(|n| house.census.enter(format!("client {n}"))).collect();
+    let held = house.gate.hold(soon()).expect("free").drained(Duration::from_secs(1)).await.expect("drained");
+    let mut crowd: Vec<(Ticket, Arc<Bell>)> =
+        sessions.iter().map(|session| (waits(admit(&house, session, false)), Arc::new(Bell::default()))).collect();
+    let poll = |(ticket, bell): &mut (Ticket, Arc<Bell>)| {
+        let waker = futures_util::task::waker(bell.clone());
+        std::future::Future::poll(std::pin::Pin::new(ticket), &mut std::task::Context::from_waker(&waker)).is_ready()
+    };
+    for one in &mut crowd {
+        assert!(!poll(one));
+    }
+    drop(held);
+    let woken = |crowd: &[(Ticket, Arc<Bell>)]| crowd.iter().take_while(|(_, bell)| bell.0.load(Relaxed) > 0).count();
+    let all = |crowd: &[(Ticket, Arc<Bell>)]| crowd.iter().filter(|(_, bell)| bell.0.load(Relaxed) > 0).count();
+    assert_eq!((woken(&crowd), all(&crowd)), (64, 64), "the first ones and no others");
+    for n in 0..200 {
+        assert!(poll(&mut crowd[n]), "{n} was let in");
+        let next = (65 + n).min(200);
+        assert_eq!((woken(&crowd), all(&crowd)), (next, next), "each wakes one more, in order");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_hold_that_is_forgotten_ends_at_its_deadline() {
     let house = house();

@@ -53,6 +53,9 @@ const ADDED: [(&str, &str); 5] = [
     ("is_window_over", "TINYINT NOT NULL DEFAULT 0"),
 ];
 
+/// How long the store may take: a network that swallows everything must not look like a slow server for ever.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
 /// One migration as stored.
 #[derive(Clone, Debug)]
 pub struct Stored {
@@ -368,7 +371,11 @@ pub async fn set_wish(link: &mut Link, id: MigrationId, is_paused: bool, is_canc
 }
 
 async fn set(link: &mut Link, id: MigrationId, assignments: &str) -> Result<(), Error> {
-    link.run(&format!("UPDATE `tidegate`.`migrations` SET {assignments} WHERE migration_id = {id}")).await
+    let sql = format!("UPDATE `tidegate`.`migrations` SET {assignments} WHERE migration_id = {id}");
+    match tokio::time::timeout(PATIENCE, link.run(&sql)).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::Lost(format!("the store does not answer within {PATIENCE:?}"))),
+    }
 }
 
 fn cut(text: &str, most: usize) -> String {

@@ -132,6 +132,8 @@ pub struct Status {
     pub breaking: String,
     /// Swaps so far: after an odd number the altered table has the name, after an even one the table as it was.
     pub swaps: u64,
+    /// Whom FORCE has rolled back or ended, and whom it has left alone.
+    pub forced: String,
     /// UTC, as the server writes it.
     pub started_at: String,
     /// UTC, empty while it runs.
@@ -153,6 +155,8 @@ pub enum Command {
     Revert,
     /// End the revert window.
     CleanUp,
+    /// The same, and whoever is in the way for too long is rolled back or ended.
+    ForceCutover,
 }
 
 /// What the operator is told when something cannot be done.

@@ -19,6 +19,8 @@ pub struct Wishes {
     pub is_postponed: bool,
     /// Swap although clients' statements would fail on the new table.
     pub ignores_breaking: bool,
+    /// Clear the way; not stored, as an operator who is not there any more forces nobody.
+    pub is_forced: bool,
     /// Undo.
     pub is_cancelled: bool,
     /// Swap until there were this many: REVERT wishes one more.
@@ -66,6 +68,7 @@ impl Board {
             steps: stored.steps.clone(),
             breaking: String::new(),
             swaps: stored.swaps,
+            forced: String::new(),
             started_at: stored.started_at.clone(),
             finished_at: stored.finished_at.clone(),
         };
@@ -73,6 +76,7 @@ impl Board {
             is_paused: stored.is_paused,
             is_postponed: stored.options.postpone,
             ignores_breaking: stored.options.ignore_breaking,
+            is_forced: false,
             is_cancelled: stored.is_cancelled,
             swaps_wanted: stored.swaps_wanted,
             is_window_over: stored.is_window_over,
@@ -156,6 +160,21 @@ impl Board {
     /// Shows which statements of clients the new table would refuse.
     pub fn set_breaking(&self, breaking: &[String]) {
         self.lock().breaking = breaking.join("\n");
+    }
+
+    /// Adds what FORCE has done to somebody; `false` where it is known already.
+    pub fn add_forced(&self, what: &str) -> bool {
+        let mut status = self.lock();
+        if status.forced.contains(what) {
+            return false;
+        }
+        let separator = if status.forced.is_empty() { "" } else { "; " };
+        // Bounded: whoever comes back again and again is in the log.
+        if status.forced.len() < 4000 {
+            status.forced.push_str(separator);
+            status.forced.push_str(what);
+        }
+        true
     }
 
     /// Shows a failure, or that there is none.

@@ -25,6 +25,8 @@ const CAUGHT_UP_KEYS: usize = 1000;
 
 /// How often the names by which statements reach the table are read, and new statements tried, while a moment is waited for.
 const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(5);
+/// How long it may take to end what still runs and to read the truth, before it is tried over a new connection.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(75);
 
 /// A task that ends with whoever started it.
 struct Background(tokio::task::JoinHandle<()>);
@@ -187,15 +189,20 @@ pub async fn swap(
 
 /// I-C3: only reading the server leads on.
 async fn after_unknown(grip: &mut Grip, job: &Job, gate: Installed) -> Result<(), Error> {
-    grip.step(Event::SwapUnknown).await?;
-    cutover::settle::end_stragglers(&mut grip.link, &grip.names, job.id).await?;
-    runner::settle_truth(grip).await?;
-    if grip.phase == super::Phase::Reversible {
-        // The moment was noted before the RENAME was issued.
+    let settled = tokio::time::timeout(SETTLE_PATIENCE, settle(grip, job)).await;
+    let settled = settled.unwrap_or_else(|_| Err(upstream::Error::Lost("reading what the swap led to takes too long".into()).into()));
+    if settled.is_err() || grip.phase == super::Phase::Reversible {
+        // The moment was noted before the RENAME was issued. Where it is not known yet whether it has happened, it may have.
         finish::stand_while_snapshots_live(gate);
-        return Ok(());
+        return settled;
     }
     Err(upstream::Error::Lost("the swap did not happen; another attempt follows".into()).into())
+}
+
+async fn settle(grip: &mut Grip, job: &Job) -> Result<(), Error> {
+    grip.step(Event::SwapUnknown).await?;
+    cutover::settle::end_stragglers(&mut grip.link, &grip.names, job.id).await?;
+    runner::settle_truth(grip).await
 }
 
 /// Awaits a step of the run, unless a task beside it fails, the operator cancels, or the proxy stops.
@@ -327,6 +334,7 @@ async fn analyze(job: &Job) -> Result<(), Error> {
 async fn ready(job: &Job, gate: &Installed, reached: &mut watch::Receiver<Reached>) -> Result<(), Error> {
     let mut wishes = job.board.wishes();
     let mut link = job.server.connect_engine().await?;
+    let mut force = cutover::Force::default();
     loop {
         // Views and programs may have come since the gate was built.
         if gate.set_hot_names(describe::hot_names(&mut link, &job.names.source).await?) {
@@ -351,7 +359,7 @@ async fn ready(job: &Job, gate: &Installed, reached: &mut watch::Receiver<Reache
             let _ = tokio::time::timeout(LOOK_AGAIN_EVERY, wishes.changed()).await;
             continue;
         }
-        if let Ok(moment) = tokio::time::timeout(LOOK_AGAIN_EVERY, moment::wait(job, &gate.gate, reached)).await {
+        if let Ok(moment) = tokio::time::timeout(LOOK_AGAIN_EVERY, moment::wait(job, &gate.gate, reached, &mut force)).await {
             link.close().await;
             return moment;
         }

@@ -305,8 +305,10 @@ fn check_command(status: &Status, command: Command, obstacle: Option<String>) ->
         }
         Command::Cancel if phase == Phase::Reverting => Ok(()),
         Command::Pause | Command::Cancel if has_begun => refuse("too late for that; SHOW MIGRATION shows how it ends"),
-        Command::Cutover if has_begun => refuse("its cut-over is under way"),
-        Command::Pause | Command::Cutover if matches!(phase, Phase::Reversible | Phase::Reverting) => refuse("its cut-over is over"),
+        Command::Cutover | Command::ForceCutover if has_begun => refuse("its cut-over is under way"),
+        Command::Pause | Command::Cutover | Command::ForceCutover if matches!(phase, Phase::Reversible | Phase::Reverting) => {
+            refuse("its cut-over is over")
+        }
         _ => Ok(()),
     }
 }
@@ -345,6 +347,11 @@ fn apply_command(wishes: &mut super::progress::Wishes, command: Command, swaps: 
         Command::Revert => wishes.swaps_wanted = swaps + 1,
         Command::CleanUp => wishes.is_window_over = true,
         Command::Cutover => wishes.is_postponed = false,
+        Command::ForceCutover => {
+            wishes.ignores_breaking |= !wishes.is_postponed;
+            wishes.is_postponed = false;
+            wishes.is_forced = true;
+        }
     }
 }
 

@@ -127,6 +127,9 @@ impl Exchange {
         if self.expected.len() >= EXPECTED_MAX {
             return Step::Waits;
         }
+        if self.is_rolling_back() {
+            return Step::Waits;
+        }
         let is_whole = body.len() >= header.length && header.length < CHUNK_MAX;
         let end = if is_whole { header.length } else { body.len().min(header.length) };
         let payload = body.get(1..end).unwrap_or_default();
@@ -135,6 +138,10 @@ impl Exchange {
             command::QUERY => command::sql_text(payload, has_attributes),
             _ => None,
         };
+        let is_statement = matches!(code, command::QUERY | command::STMT_EXECUTE | command::STMT_BULK_EXECUTE);
+        if is_statement && std::mem::take(&mut self.was_rolled_back) && !text.is_some_and(is_plain_rollback) {
+            return self.refuse(ClientError::RolledBack);
+        }
         let note = self.note(code, payload, text, is_whole);
         let changes_schema = note.is_several && note.effects.iter().any(|effect| matches!(effect, Effect::Schema(_)));
         // A gate may go while the command waits at it: its ticket still says when.
@@ -277,6 +284,12 @@ fn shape(code: u8, payload: &[u8], capabilities: u64, prepared: &mut Prepared) -
         }
     }
     command::shape(code, payload)
+}
+
+/// ROLLBACK of the whole transaction: what has happened is what it asks for.
+fn is_plain_rollback(text: &[u8]) -> bool {
+    let text = text.trim_ascii().strip_suffix(b";").unwrap_or(text).trim_ascii();
+    text.eq_ignore_ascii_case(b"ROLLBACK") || text.eq_ignore_ascii_case(b"ROLLBACK WORK")
 }
 
 /// How many bytes of a command's body must be there before it can be judged.

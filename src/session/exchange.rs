@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use crate::census::Record;
+use crate::census::{Record, Rollback};
 use crate::client_error::ClientError;
 use crate::net::{self, Stream};
 use crate::wire::packet::Walker;
@@ -103,6 +103,10 @@ pub(super) struct Exchange {
     pub(super) translation: Option<Box<Translation>>,
     /// COM_STMT_SEND_LONG_DATA went by and its COM_STMT_EXECUTE did not yet.
     pub(super) is_amid_long_data: bool,
+    /// FORCE has rolled the transaction back, and the client does not know it yet.
+    pub(super) was_rolled_back: bool,
+    /// The task is known to those who wish a rollback.
+    can_be_woken: bool,
     /// Resolves when the client has gone, where a full buffer would hide it.
     client_end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -135,6 +139,8 @@ pub(super) async fn carry(established: Established, context: Arc<Context>, recor
         desk: Desk::default(),
         translation: established.translation,
         is_amid_long_data: false,
+        was_rolled_back: false,
+        can_be_woken: false,
         client_end: None,
         shutdown,
         is_stopping: false,
@@ -148,6 +154,14 @@ pub(super) async fn carry(established: Established, context: Arc<Context>, recor
 impl Exchange {
     fn poll(&mut self, task: &mut TaskContext<'_>) -> Poll<Over> {
         let mut has_moved = false;
+        if !self.can_be_woken {
+            // The session stays in one task, so this is done once, and again after a wish has used it up.
+            self.record.wake_for_rollback(task.waker());
+            self.can_be_woken = true;
+        }
+        if self.record.rollback() == Rollback::Wanted {
+            self.record.wake_for_rollback(task.waker());
+        }
         loop {
             match self.turn(task) {
                 Ok(true) => has_moved = true,
@@ -168,6 +182,7 @@ impl Exchange {
     /// Moves whatever can be moved; `false` where nothing could.
     fn turn(&mut self, task: &mut TaskContext<'_>) -> Result<bool, Over> {
         let mut has_moved = self.read_server(task)?;
+        self.roll_back_if_wanted();
         if self.down.is_ready() {
             has_moved |= self.down.poll_flush(task, &mut self.client).map_err(|error| self.lost("client", &error, Over::ClientGone))?;
         }

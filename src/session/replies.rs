@@ -4,11 +4,13 @@
 
 use std::sync::Arc;
 
+use crate::census::Rollback;
 use crate::client_error::ClientError;
+use crate::wire::capabilities::QUERY_ATTRIBUTES;
 use crate::wire::command;
 use crate::wire::reply::{Cursor, End, Progress, Shape};
 
-use super::exchange::{Exchange, Mode, Over};
+use super::exchange::{Exchange, Mode, Over, Rest};
 use super::notes::Effect;
 use super::transaction::{Isolation, Work};
 
@@ -25,6 +27,8 @@ pub(super) enum Purpose {
     Reset,
     /// The proxy's own ping, which the client must not see.
     Ping,
+    /// The proxy's own ROLLBACK, which FORCE has asked for.
+    Rollback,
 }
 
 /// A reply that is owed.
@@ -48,7 +52,7 @@ impl Exchange {
     }
 
     fn is_swallowing(&self) -> bool {
-        matches!(self.expected.front(), Some(Expected { purpose: Purpose::Ping, .. }))
+        matches!(self.expected.front(), Some(Expected { purpose: Purpose::Ping | Purpose::Rollback, .. }))
     }
 
     /// Judges the server's bytes as far as they go.
@@ -94,13 +98,20 @@ impl Exchange {
         let swallowed = std::mem::take(&mut self.swallowed);
         if swallowed > 0 {
             // An error in place of the ping's OK is the server's last word: the client gets it.
-            if end.error.is_some() { self.down.release(swallowed) } else { self.down.discard(swallowed) }
+            if end.error.is_some() && !matches!(expected.purpose, Purpose::Rollback) {
+                self.down.release(swallowed)
+            } else {
+                self.down.discard(swallowed)
+            }
         }
         let has_ended = match (end.error, end.status) {
             (Some(code), _) => self.transaction.failed(code, expected.work, &self.record),
             (None, Some(status)) => self.transaction.replied(status, expected.work, &self.record),
             (None, None) => false,
         };
+        if matches!(expected.purpose, Purpose::Rollback) {
+            self.rollback_answered(end.error);
+        }
         if end.error.is_none() {
             self.succeeded(expected, &end);
         } else {
@@ -117,7 +128,7 @@ impl Exchange {
 
     fn succeeded(&mut self, expected: Expected, end: &End) {
         match expected.purpose {
-            Purpose::Plain | Purpose::Ping => {}
+            Purpose::Plain | Purpose::Ping | Purpose::Rollback => {}
             Purpose::Prepare(text) => {
                 if let (Some(text), Some(prepared)) = (text, end.prepared) {
                     self.prepared.insert(prepared.id, text);
@@ -153,6 +164,43 @@ impl Exchange {
         }
     }
 
+    /// FORCE: rolls the open transaction back on the server as soon as the session is between two statements.
+    pub(super) fn roll_back_if_wanted(&mut self) {
+        if self.record.rollback() != Rollback::Wanted {
+            return;
+        }
+        let is_between = self.mode == Mode::Command && matches!(self.rest, Rest::None) && self.expected.is_empty() && self.up.is_empty();
+        if !is_between || self.is_amid_long_data {
+            // The client's own statement may have been on its way already; its reply leads here again.
+            return;
+        }
+        if !self.transaction.is_open() {
+            self.record.set_rollback(Rollback::None);
+            return;
+        }
+        let mut packet = vec![9, 0, 0, 0, command::QUERY];
+        if self.capabilities & QUERY_ATTRIBUTES != 0 {
+            // No attributes, one set of them.
+            packet.extend([0, 1]);
+            packet[0] += 2;
+        }
+        packet.extend(b"ROLLBACK");
+        self.up.insert(&packet);
+        let shape = Shape::Result { cursor: Cursor::None };
+        self.owe(Expected { shape, work: Work::End, purpose: Purpose::Rollback, effects: Vec::new(), is_several: false });
+    }
+
+    /// The proxy's own ROLLBACK is on its way: what the client sends meanwhile waits for the answer.
+    pub(super) fn is_rolling_back(&self) -> bool {
+        matches!(self.expected.back(), Some(Expected { purpose: Purpose::Rollback, .. }))
+    }
+
+    fn rollback_answered(&mut self, error: Option<u16>) {
+        let outcome = if error.is_none() { Rollback::Done } else { Rollback::Refused };
+        self.record.set_rollback(outcome);
+        self.was_rolled_back = error.is_none();
+    }
+
     fn killed(&self, connection: u64) {
         if let Some(target) = self.context.census.by_connection(connection)
             && target.held_for().is_some()
@@ -177,6 +225,7 @@ impl Exchange {
 
     fn forget_session(&mut self, status: Option<u16>) {
         self.prepared.clear();
+        self.was_rolled_back = false;
         self.desk.unlocked_all(&self.record);
         self.transaction.reset(&self.record);
         self.transaction.replied(status.unwrap_or_default(), Work::Nothing, &self.record);

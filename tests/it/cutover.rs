@@ -2,6 +2,9 @@
 
 use crate::support::Kind;
 
+mod failures;
+mod force;
+mod obstacles;
 mod protocols;
 
 /// The protocols that a server can do, by the names of the option.

@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod process;
 pub mod proxy;
 pub mod raw;
+pub mod relay;
 pub mod servers;
 
 // Not every program that takes this module in needs every name.

@@ -118,11 +118,13 @@ impl Server {
         // The account of the server may not be let into the home directory where it is installed.
         let plugins = dir.path().join("plugins");
         run(Command::new("mkdir").args(["-m", "755"]).arg(&plugins))?;
-        let plugin = match kind {
-            Kind::MySql => "semisync_source.so",
-            Kind::MariaDb => "auth_ed25519.so",
+        let wanted = match kind {
+            Kind::MySql => ["semisync_source.so"].as_slice(),
+            Kind::MariaDb => &["auth_ed25519.so", "metadata_lock_info.so"],
         };
-        run(Command::new("cp").arg(home().join(kind.name()).join("usr/lib/mysql/plugin").join(plugin)).arg(&plugins))?;
+        for plugin in wanted {
+            run(Command::new("cp").arg(home().join(kind.name()).join("usr/lib/mysql/plugin").join(plugin)).arg(&plugins))?;
+        }
         let mut server = Self { kind, port: free_port()?, settings, process: None, dir };
         server.launch().await?;
         Ok(server)

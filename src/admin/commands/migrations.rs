@@ -32,6 +32,7 @@ const COLUMNS: &[(&str, Kind)] = &[
     ("finished_at", Kind::Text),
     ("breaking", Kind::Text),
     ("swaps", Kind::Integer),
+    ("forced", Kind::Text),
 ];
 
 fn row(status: Status) -> Vec<Value> {
@@ -60,6 +61,7 @@ fn row(status: Status) -> Vec<Value> {
         Some(status.finished_at).filter(|at| !at.is_empty()).into(),
         status.breaking.into(),
         status.swaps.into(),
+        status.forced.into(),
     ]
 }
 
@@ -131,6 +133,7 @@ mod tests {
             steps: String::new(),
             breaking: String::new(),
             swaps: 0,
+            forced: String::new(),
             started_at: "2026-01-01 00:00:00".into(),
             finished_at: String::new(),
         };

@@ -11,8 +11,11 @@ use super::protocol::Way;
 use super::settle;
 use crate::upstream::{self, Link, Server};
 
-/// How long a KILL may take to be answered before another connection is opened for it.
+/// How long UNLOCK TABLES, or a KILL, may take to be answered before something else is tried.
 const KILL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The same for the watchman's first KILL, which goes over a connection that was opened before: it may have fallen silent.
+const FIRST_PATIENCE: Duration = Duration::from_millis(200);
 
 /// All connections of one attempt are opened before anybody is held.
 pub(super) struct Crew {
@@ -119,6 +122,7 @@ impl Drop for Watchman {
 /// Kills the connections one after the other, each only when the one before is gone.
 async fn end(server: &Server, link: Link, ids: &[u32]) {
     let mut link = Some(link);
+    let mut patience = FIRST_PATIENCE;
     let give_up = Instant::now() + Duration::from_secs(30);
     for id in ids {
         while Instant::now() < give_up {
@@ -131,12 +135,13 @@ async fn end(server: &Server, link: Link, ids: &[u32]) {
                 let left = with.cell(&format!("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID = {id}")).await?;
                 Ok::<bool, upstream::Error>(left.as_deref() == Some("0"))
             };
-            match tokio::time::timeout(KILL_PATIENCE, gone).await {
+            match tokio::time::timeout(patience, gone).await {
                 Ok(Ok(true)) => break,
                 Ok(Ok(false)) => tokio::time::sleep(Duration::from_millis(5)).await,
                 _ => {
                     link = None;
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    patience = KILL_PATIENCE;
                 }
             }
         }

@@ -19,6 +19,8 @@ use crate::gate::{Gate, Held, HoldReport};
 use crate::upstream::{self, Link};
 
 mod crew;
+mod force;
+mod holders;
 mod locked;
 mod locked_rename;
 pub mod moment;
@@ -32,7 +34,11 @@ use crew::{Crew, Watchman};
 use locked::Attempt;
 use protocol::Way;
 
+pub use force::Force;
 pub use report::{Report, Steps};
+
+/// How long opening the attempt's connections may take, before anybody is held.
+const BEGIN_PATIENCE: Duration = Duration::from_secs(15);
 
 /// What an attempt led to.
 #[derive(Debug)]
@@ -65,20 +71,12 @@ impl Outcome {
 /// Not safe: once begun it must be awaited. Dropped, it leaves the truth to [`settle::read`].
 pub async fn attempt(job: &Job, gate: &std::sync::Arc<Gate>, reached: watch::Receiver<Reached>) -> Result<(Outcome, Report), Error> {
     let way = protocol::choose(job.protocol(), &job.facts, &job.names)?;
-    let crew = Crew::open(job, way).await?;
-    let mut control = job.server.connect_engine().await?;
-    let outside = job.server.connect_engine().await?;
-    shadow::create_schemas(&mut control, &job.names).await?;
-    // One of an attempt that was cut off, perhaps of another protocol.
-    shadow::drop_sentry(&mut control, &job.names).await?;
-    if way.has_sentry() {
-        shadow::create_sentry(&mut control, &job.names).await?;
-        crate::failpoints::reach("cutover.sentry_created").await?;
-    }
+    let begun = tokio::time::timeout(BEGIN_PATIENCE, begin(job, way)).await;
+    let (crew, mut control, outside) =
+        begun.map_err(|_| upstream::Error::TooLong(BEGIN_PATIENCE, "opening the attempt's connections"))??;
     let mut steps = Steps::default();
     let began = Instant::now();
-    let deadline = began + job.max_hold();
-    let Some(draining) = gate.hold(deadline) else {
+    let Some(draining) = gate.hold(began + job.max_hold()) else {
         return Ok((Outcome::NotCommitted("not_drained", "another attempt has the gate".into()), Report::default()));
     };
     crate::failpoints::reach("cutover.hold").await?;
@@ -94,6 +92,8 @@ pub async fn attempt(job: &Job, gate: &std::sync::Arc<Gate>, reached: watch::Rec
             ));
         }
     };
+    // A part of the hold is kept for ending what must be ended from outside.
+    let deadline = began + job.max_hold() * 4 / 5;
     let watchman = Watchman::begin(job.server.clone(), outside, crew.ids(), deadline, job);
     let mut attempt = Attempt { job, reached, deadline, steps: &mut steps, control, watchman };
     let result = behind_the_gate(&mut attempt, &held, crew, way).await;
@@ -122,10 +122,31 @@ pub async fn attempt(job: &Job, gate: &std::sync::Arc<Gate>, reached: watch::Rec
         Err(error @ Error::Injected(_)) => Outcome::NotCommitted("not_locked", error.to_string()),
         Err(error) => return Err(error),
     };
-    if matches!(outcome, Outcome::NotCommitted(..)) {
-        drop_sentry_late(&mut control, job).await;
-    }
+    let outcome = match outcome {
+        Outcome::NotCommitted(kind, reason) => {
+            let who = tokio::time::timeout(Duration::from_secs(2), holders::suspects(job, &mut control)).await;
+            drop_sentry_late(&mut control, job).await;
+            let who = who.ok().and_then(Result::ok).unwrap_or_default();
+            Outcome::NotCommitted(kind, format!("{reason}{who}"))
+        }
+        other => other,
+    };
     Ok((outcome, Report::new(steps, hold, began.elapsed())))
+}
+
+/// What can be done before anybody is held: the connections, and the sentry.
+async fn begin(job: &Job, way: Way) -> Result<(Crew, Link, Link), Error> {
+    let crew = Crew::open(job, way).await?;
+    let mut control = job.server.connect_engine().await?;
+    let outside = job.server.connect_engine().await?;
+    shadow::create_schemas(&mut control, &job.names).await?;
+    // One of an attempt that was cut off, perhaps of another protocol.
+    shadow::drop_sentry(&mut control, &job.names).await?;
+    if way.has_sentry() {
+        shadow::create_sentry(&mut control, &job.names).await?;
+        crate::failpoints::reach("cutover.sentry_created").await?;
+    }
+    Ok((crew, control, outside))
 }
 
 /// Drops the sentry of an attempt that is over; where it cannot, the next attempt does.

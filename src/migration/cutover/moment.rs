@@ -7,6 +7,8 @@ use tokio::sync::watch;
 use super::super::error::Error;
 use super::super::job::Job;
 use super::super::tail::Reached;
+use super::force::Force;
+use super::holders;
 use crate::config::Fence;
 use crate::gate::Gate;
 use crate::upstream::Link;
@@ -16,6 +18,9 @@ const PENDING_MOST: usize = 1000;
 
 /// How long an instant without open transactions is waited for before an attempt begins without one (F16).
 const PATIENCE: Duration = Duration::from_millis(300);
+
+/// Who has had a table open for so long is waited for before anybody is held.
+const OLD: Duration = Duration::from_secs(1);
 
 /// The tail must follow the server this closely.
 const LAG_MOST: Duration = Duration::from_millis(50);
@@ -27,9 +32,10 @@ const LAG_MOST: Duration = Duration::from_millis(50);
 ///
 /// # Cancel safety
 /// Safe.
-pub async fn wait(job: &Job, gate: &Gate, reached: &mut watch::Receiver<Reached>) -> Result<(), Error> {
+pub async fn wait(job: &Job, gate: &Gate, reached: &mut watch::Receiver<Reached>, force: &mut Force) -> Result<(), Error> {
     let mut link = job.server.connect_engine().await?;
     let mut probe = job.server.connect_engine().await?;
+    let wishes = job.board.wishes();
     loop {
         let pending = job.pending.len();
         let lag = lag(job, &mut link, reached).await?;
@@ -38,10 +44,18 @@ pub async fn wait(job: &Job, gate: &Gate, reached: &mut watch::Receiver<Reached>
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         }
+        if wishes.borrow().is_forced {
+            let waits = force.clear(job, gate, &mut link).await?;
+            if waits {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+        }
         let (inside, oldest) = gate.occupancy();
         if oldest > job.drain_budget() {
+            let who = gate.blockers().into_iter().next().map_or(String::new(), |blocker| format!(": {}", blocker.session));
             job.board.set_note(format!(
-                "waiting for {inside} transactions on the table{}; the oldest has been open for {:.1} s",
+                "waiting for {inside} transactions on the table{}; the oldest has been open for {:.1} s{who}",
                 if job.fence() == Fence::Wait { ", or for one with a snapshot (fence = 'wait')" } else { "" },
                 oldest.as_secs_f64()
             ));
@@ -53,7 +67,7 @@ pub async fn wait(job: &Job, gate: &Gate, reached: &mut watch::Receiver<Reached>
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         }
-        if let Some(who) = bypassing_holder(job, &mut link).await? {
+        if let Some(who) = old_holder(job, &mut link).await? {
             job.board.set_note(who);
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
@@ -98,30 +112,9 @@ async fn shadow_is_free(job: &Job, probe: &mut Link, watchdog: &mut Link) -> Res
     result
 }
 
-/// Somebody who does not come through the proxy and holds the source's metadata lock for long (MySQL shows it, F12).
-async fn bypassing_holder(job: &Job, link: &mut Link) -> Result<Option<String>, Error> {
-    if job.facts.is_mariadb {
-        return Ok(None);
-    }
-    let sql = format!(
-        "SELECT t.PROCESSLIST_ID, COALESCE(t.PROCESSLIST_USER, ''), COALESCE(TIMESTAMPDIFF(SECOND, x.trx_started, NOW()), t.PROCESSLIST_TIME) \
-         FROM performance_schema.metadata_locks m JOIN performance_schema.threads t ON t.THREAD_ID = m.OWNER_THREAD_ID \
-         LEFT JOIN information_schema.INNODB_TRX x ON x.trx_mysql_thread_id = t.PROCESSLIST_ID \
-         WHERE m.OBJECT_TYPE = 'TABLE' AND m.OBJECT_SCHEMA = {} AND m.OBJECT_NAME = {} AND m.LOCK_STATUS = 'GRANTED' \
-         ORDER BY 3 DESC LIMIT 1",
-        crate::upstream::literal(&job.names.source.schema),
-        crate::upstream::literal(&job.names.source.table)
-    );
-    let rows = match link.texts(&sql).await {
-        Ok(rows) => rows,
-        // Without the privilege it cannot be seen; the lock's own limit is what is left.
-        Err(error) if matches!(error.code(), Some(1142 | 1044 | 1227)) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    Ok(rows.first().and_then(|row| match row.as_slice() {
-        [id, user, seconds] if seconds.parse::<u64>().is_ok_and(|seconds| seconds >= 1) => {
-            Some(format!("waiting for connection {id} of {user}, which has had the table open for {seconds} s"))
-        }
-        _ => None,
-    }))
+/// Somebody who has had one of the tables open for long, as the server shows it (F12): most of them go round the proxy.
+async fn old_holder(job: &Job, link: &mut Link) -> Result<Option<String>, Error> {
+    let holders = holders::on_the_server(job, link).await?.unwrap_or_default();
+    let oldest = holders.into_iter().filter(|holder| holder.age >= OLD || holder.connection.is_none()).max_by_key(|holder| holder.age);
+    Ok(oldest.map(|holder| format!("waiting for {}, which has had the table open for {} s", holder.name(), holder.age.as_secs())))
 }

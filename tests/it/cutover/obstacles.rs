@@ -1,0 +1,194 @@
+//! What may stand in the way of a cut-over: whoever it is, no client waits longer than max_hold for it, and the operator reads who.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+use super::protocols;
+use crate::support::failpoints::Failpoints;
+use crate::support::lab::{Lab, SCHEMA, TABLE};
+use crate::support::load::{Load, Options, table};
+use crate::support::metrics::{self, Histogram};
+use crate::support::relay::{Loss, Relay};
+use crate::support::servers::{Server, Settings};
+use crate::support::{Admin, Kind, Proxy};
+
+on_both_servers!(
+    whoever_goes_round_the_proxy_is_named_and_holds_nobody_up,
+    a_network_that_falls_silent_holds_nobody_up,
+    the_watchdog_frees_the_table_of_an_attempt_that_stands_still,
+    pauses_between_attempts_grow,
+);
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// Nobody was held for more than twice max_hold (1 s); the rest of the time a statement is the server's, or this machine's.
+async fn nobody_was_held_for_long(proxy: &Proxy) -> Result<()> {
+    let held = Histogram::read(&metrics::fetch(proxy.http_port, "/metrics").await?, "tidegate_held_statement_seconds", &[]);
+    ensure!(held.above(2.0) == 0.0, "{} statements were held for more than 2 s: {held:?}", held.above(2.0));
+    Ok(())
+}
+
+async fn postponed(admin: &mut Admin, protocol: &str) -> Result<u64> {
+    let id = admin.migrate(TABLE, "FORCE", &format!("WITH strategy = 'copy', postpone = true, cutover = '{protocol}'")).await?;
+    admin.wait_phase(id, &["ready"], LONG).await?;
+    Ok(id)
+}
+
+/// A reader, a writer and a prepared XA transaction that stay, each while the application goes on.
+async fn whoever_goes_round_the_proxy_is_named_and_holds_nobody_up(kind: Kind) -> Result<()> {
+    let more = if kind == Kind::MariaDb { vec!["--plugin-load-add=metadata_lock_info".to_owned()] } else { Vec::new() };
+    let lab = Lab::start_with(kind, Settings { more, ..Settings::default() }, &[]).await?;
+    let load = lab.load(500, &Options { clients: 8, ..Options::default() }).await?;
+    let mut admin = lab.admin().await?;
+    let insert = "INSERT INTO shop.orders (id, customer_id, client, seq) VALUES (-7, 0, -1, 0)";
+    let obstacles: [(&str, &[&str], &str); 3] = [
+        ("a reader", &["BEGIN", "SELECT COUNT(*) FROM shop.orders"], "COMMIT"),
+        ("a stuck transaction", &["BEGIN", insert], "ROLLBACK"),
+        ("a prepared XA transaction", &["XA START 'x'", insert, "XA END 'x'", "XA PREPARE 'x'"], "XA ROLLBACK 'x'"),
+    ];
+    for protocol in protocols(kind) {
+        for (what, statements, end) in &obstacles {
+            let id = postponed(&mut admin, protocol).await?;
+            let mut conn = lab.server.connect().await?;
+            for statement in *statements {
+                conn.query_drop(*statement).await?;
+            }
+            admin.run(&format!("CUTOVER MIGRATION {id}")).await?;
+            let named = format!("connection {} of app", conn.id());
+            note_says(&mut admin, id, &named).await.with_context(|| format!("{protocol}: {what}"))?;
+            load.more_statements(300).await?;
+            ensure!(!admin.status(id).await?.is_final(), "{protocol}: the swap was made under {what}");
+            conn.query_drop(*end).await.with_context(|| format!("{protocol}: {what} was ended"))?;
+            admin.wait_done(id, LONG).await.with_context(|| format!("{protocol}: {what}"))?;
+        }
+    }
+    let outcome = load.stop().await?;
+    lab.assert_nothing_lost(&outcome).await?;
+    nobody_was_held_for_long(&lab.proxy).await?;
+    lab.assert_nothing_left().await
+}
+
+async fn note_says(admin: &mut Admin, id: u64, word: &str) -> Result<()> {
+    let until = Instant::now() + LONG;
+    loop {
+        let status = admin.status(id).await?;
+        if status.text("note").contains(word) {
+            return Ok(());
+        }
+        ensure!(!status.is_final() && Instant::now() < until, "the note does not say {word:?}: {status:?}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// At each statement of an attempt the engine's connections fall silent, before the server hears it or after. Nothing breaks, nothing
+/// is answered. The application's own connections are not touched: it must go on while the silence lasts, because whatever is
+/// locked is freed from outside; and what arrives late must change nothing.
+async fn a_network_that_falls_silent_holds_nobody_up(kind: Kind) -> Result<()> {
+    let server = Server::start(kind, Settings::default()).await?;
+    let relay = Relay::start(server.port).await?;
+    let proxy = Proxy::start(&relay.address(), &[]).await?;
+    let lab = Lab { proxy, server };
+    let options = Options { clients: 8, think: Duration::from_millis(20), transactions: 0, ..Options::default() };
+    let mut journals = table::prepare(&mut lab.server.connect().await?, SCHEMA, 400, options.clients).await?;
+    let round = Load::start(lab.server.port, SCHEMA, journals.split_off(6), &options).await?;
+    let through = Load::start(lab.proxy.port, SCHEMA, journals, &Options { transactions: 20, ..options }).await?;
+    let mut admin = lab.admin().await?;
+    for protocol in protocols(kind) {
+        let mut statements = vec!["LOCK TABLES `shop`", "RENAME TABLE", "UNLOCK TABLES"];
+        if *protocol != "locked_rename" {
+            statements.push("DROP TABLE `~retired");
+        }
+        for statement in statements {
+            for loss in [Loss::Silence, Loss::SilentAnswer] {
+                let id = postponed(&mut admin, protocol).await?;
+                relay.lose(statement, loss);
+                admin.run(&format!("CUTOVER MIGRATION {id}")).await?;
+                let name = format!("{protocol}: {loss:?} at {statement}");
+                relay.lost(LONG).await.with_context(|| name.clone())?;
+                through.more_statements(60).await.with_context(|| format!("{name}: clients do not go on"))?;
+                round.more_statements(20).await.with_context(|| format!("{name}: clients round the proxy do not go on"))?;
+                relay.be_silent(false);
+                admin.wait_done(id, Duration::from_secs(90)).await.with_context(|| format!("{name}\n{}", lab.proxy.log()))?;
+                lab.assert_nothing_left().await.with_context(|| name)?;
+            }
+        }
+    }
+    let (mut outcome, round) = (through.stop().await?, round.stop().await?);
+    ensure!(round.seen.errors.is_empty(), "{:?}", round.seen.errors);
+    outcome.journals.extend(round.journals);
+    lab.assert_nothing_lost(&outcome).await?;
+    ensure!(outcome.seen.disconnects == 0);
+    nobody_was_held_for_long(&lab.proxy).await
+}
+
+/// The attempt hangs with the tables locked, and nothing in it looks at a clock: its connections are ended from outside.
+async fn the_watchdog_frees_the_table_of_an_attempt_that_stands_still(kind: Kind) -> Result<()> {
+    let failpoints = Failpoints::new()?;
+    let (name, file) = failpoints.environment();
+    let lab = Lab::start_with(kind, Settings::default(), &[(name, file.as_str())]).await?;
+    let load = lab.load(300, &Options { clients: 4, ..Options::default() }).await?;
+    let mut admin = lab.admin().await?;
+    let mut conn = lab.server.connect().await?;
+    for protocol in protocols(kind) {
+        for point in ["cutover.locked", "cutover.rename_issued"] {
+            let id = postponed(&mut admin, protocol).await?;
+            failpoints.stop_at(point)?;
+            admin.run(&format!("CUTOVER MIGRATION {id}")).await?;
+            failpoints.stopped(LONG).await?;
+            load.more_statements(40)
+                .await
+                .with_context(|| format!("{protocol}: clients do not go on while the attempt stands at {point}"))?;
+            connection_is_gone(&mut conn, id).await.with_context(|| format!("{protocol} at {point}"))?;
+            ensure!(failpoints.is_stopped(), "the attempt did not stand still");
+            failpoints.go()?;
+            admin.wait_done(id, LONG).await.with_context(|| format!("{protocol} at {point}"))?;
+            let watched = format!("connections are ended migration={id} ");
+            ensure!(lab.proxy.log().lines().any(|line| line.contains(&watched)), "it was not the watchdog that ended the connections");
+        }
+    }
+    let outcome = load.stop().await?;
+    lab.assert_nothing_lost(&outcome).await?;
+    nobody_was_held_for_long(&lab.proxy).await?;
+    lab.assert_nothing_left().await
+}
+
+async fn connection_is_gone(conn: &mut Conn, id: u64) -> Result<()> {
+    let until = Instant::now() + LONG;
+    while conn.query_first::<u64, _>(format!("SELECT IS_FREE_LOCK('tidegate lock {id}')")).await? != Some(1) {
+        ensure!(Instant::now() < until, "C1 is still there");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
+/// Half a second, one, two: at least so long lies between an attempt and the next.
+async fn pauses_between_attempts_grow(kind: Kind) -> Result<()> {
+    let lab = Lab::start(kind).await?;
+    crate::migrations::quiet_table(&lab, 100).await?;
+    let mut admin = lab.admin().await?;
+    let id = postponed(&mut admin, "auto").await?;
+    lab.sql(&["CREATE TABLE `~retired_shop`.orders (keep_me INT)"]).await?;
+    admin.run(&format!("CUTOVER MIGRATION {id}")).await?;
+    let mut seen: Vec<(f64, Instant)> = Vec::new();
+    let until = Instant::now() + LONG;
+    while seen.len() < 4 {
+        let attempts = admin.status(id).await?.number("cutover_attempts");
+        if attempts > seen.last().map_or(0.0, |(attempts, _)| *attempts) {
+            seen.push((attempts, Instant::now()));
+        }
+        ensure!(Instant::now() < until, "only {} attempts were made", seen.len());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    lab.sql(&["DROP TABLE `~retired_shop`.orders"]).await?;
+    for (pair, least) in seen.windows(2).zip([500, 1000, 2000]) {
+        let [(_, before), (_, after)] = pair else { continue };
+        // The first of each pair may have been seen a little late.
+        let least = Duration::from_millis(least * 9 / 10);
+        ensure!(*after - *before >= least, "an attempt followed after {:?}, and not after {least:?} or more", *after - *before);
+    }
+    admin.wait_done(id, LONG).await?;
+    lab.assert_nothing_left().await
+}
