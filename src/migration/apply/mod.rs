@@ -30,14 +30,8 @@ use pending::{Op, Taken};
 
 const KEYS_LEAST: usize = 10;
 const KEYS_MOST: usize = 400;
-
-/// How long a round may take.
-const ROUND: Duration = Duration::from_millis(40);
-
-/// How long it may take while more keys than [`BACKLOG`] wait.
-const ROUND_BEHIND: Duration = Duration::from_millis(200);
-
-const BACKLOG: usize = 800;
+/// How long a round should take: its rows' locks delay whoever wants to change them.
+const ROUND_TARGET: Duration = Duration::from_millis(40);
 
 /// What one round did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,16 +68,19 @@ pub async fn run(job: Job) -> Error {
                 } else {
                     tokio::task::yield_now().await;
                 }
-                // The server's commit is most of a round, so the target is for a whole round. Where the machine is so busy that small
-                // rounds take long as well, more in each is the only way to come forward.
-                let target = if job.pending.len() > BACKLOG { ROUND_BEHIND } else { ROUND };
-                let took = began.elapsed();
-                keys = if took > target { keys / 2 } else { keys + keys / 4 }.clamp(KEYS_LEAST, KEYS_MOST);
+                keys = next_size(keys, began.elapsed(), job.pending.len());
             }
             Err(Error::Upstream(error)) if error.is_lock_conflict() => tokio::time::sleep(Duration::from_millis(5)).await,
             Err(error) => return error,
         }
     }
+}
+
+/// How many keys the next round takes. The target is for a whole round, of which the server's commit is most. On a machine so
+/// busy that even the smallest round misses it, small rounds would fall behind for ever: a backlog is taken in larger pieces.
+fn next_size(keys: usize, took: Duration, backlog: usize) -> usize {
+    let wanted = if took > ROUND_TARGET { keys / 2 } else { keys + keys / 4 };
+    wanted.max(backlog / 4).clamp(KEYS_LEAST, KEYS_MOST)
 }
 
 /// Applies until nothing is pending or a round settles nothing more; for a cut-over, which has the turn. Gives what is left.
@@ -280,4 +277,25 @@ pub async fn explain_pending(job: &Job, error: upstream::Error) -> Error {
     let keys: Vec<Key> = out.taken.iter().map(|taken| taken.key.clone()).collect();
     drop(out);
     if keys.is_empty() { error.into() } else { oracle::refusal_of_keys(job, &keys, error).await }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_grow_while_they_are_quick_and_shrink_where_they_are_slow() {
+        let (quick, slow) = (Duration::from_millis(5), Duration::from_millis(90));
+        assert_eq!(next_size(100, quick, 0), 125);
+        assert_eq!(next_size(KEYS_MOST, quick, 0), KEYS_MOST);
+        assert_eq!(next_size(100, slow, 0), 50);
+        assert_eq!(next_size(KEYS_LEAST, slow, 0), KEYS_LEAST);
+    }
+
+    #[test]
+    fn a_backlog_is_taken_in_large_pieces_however_slow_rounds_are() {
+        let slow = Duration::from_millis(500);
+        assert_eq!(next_size(KEYS_LEAST, slow, 3000), KEYS_MOST);
+        assert_eq!(next_size(KEYS_LEAST, slow, 200), 50);
+    }
 }
