@@ -37,7 +37,7 @@ async fn reverted_and_reverted_again_loses_nothing(kind: Kind) -> Result<()> {
         let before = compare::definition(&mut conn, TABLE).await?;
         let twin = compare::make_twin(&mut conn, "shop", "t", false).await?;
         ensure!(compare::alter_twin(&mut conn, &twin, ALTER).await?.is_none());
-        let load = Load::start(lab.proxy.port, space, journals, 7, Duration::from_millis(2));
+        let load = Load::start(lab.proxy.port, space, journals, 7, Duration::from_millis(6));
         load.more(100).await?;
         let mut admin = lab.admin().await?;
         let id = admin.migrate(TABLE, ALTER, WINDOW).await?;

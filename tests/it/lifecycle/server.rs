@@ -113,7 +113,7 @@ async fn purged_log_is_recognised(kind: Kind) -> Result<()> {
     ensure!(parked.error_code() == 1236, "{parked:?}");
     ensure!(parked.text("error").contains("CANCEL this migration and start it again"), "{parked:?}");
     admin.run(&format!("CANCEL MIGRATION {id}")).await?;
-    admin.wait_phase(id, &["cancelled"], LONG).await?;
+    wait_until(&mut admin, id, "the end", |status| status.phase() == "cancelled").await?;
     let id = admin.migrate("shop.t", "ADD COLUMN x INT", "WITH strategy = 'copy'").await?;
     admin.wait_done(id, LONG).await?;
     let value: Option<i64> = conn.query_first("SELECT c FROM shop.t WHERE k = 0 AND x IS NULL").await?;
