@@ -32,6 +32,13 @@ pub enum ClientError {
     ClientTooOld,
     /// The client asks for TLS.
     TlsNotOffered,
+    /// More sessions of one user than `listen.max_user_connections`.
+    TooManyOfUser {
+        /// The user name.
+        user: String,
+    },
+    /// The session was silent for longer than `listen.idle_timeout_s`.
+    IdleTimeout,
     /// The client does not use TLS, and must.
     TlsRequired,
     /// The client encrypted its password with a key that is not the proxy's.
@@ -136,6 +143,20 @@ impl ClientError {
                 "tls_not_offered",
                 "Bad handshake: the proxy does not offer TLS; connect without it (--ssl-mode=DISABLED or --skip-ssl)",
             ),
+            Self::TooManyOfUser { .. } => entry(
+                1203,
+                "42000",
+                Close,
+                "too_many_of_user",
+                "User {user} already has more than 'max_user_connections' active connections (the proxy's listen.max_user_connections)",
+            ),
+            Self::IdleTimeout => entry(
+                4031,
+                "HY000",
+                Close,
+                "idle_timeout",
+                "The client was disconnected by the server because of inactivity (the proxy's listen.idle_timeout_s)",
+            ),
             Self::TlsRequired => entry(
                 3159,
                 "HY000",
@@ -225,6 +246,7 @@ impl ClientError {
         match self {
             Self::AccessDenied { user, host } => text.replace("{user}", user).replace("{host}", host).into(),
             Self::UpstreamUnreachable { address } => text.replace("{address}", address).into(),
+            Self::TooManyOfUser { user } => text.replace("{user}", user).into(),
             Self::UpstreamSecurity { address, reason } => text.replace("{address}", address).replace("{reason}", reason).into(),
             Self::Syntax { detail } | Self::Denied { detail } => text.replace("{detail}", detail).into(),
             Self::Fenced { table } => text.replace("{table}", &table.to_string()).into(),
@@ -253,6 +275,7 @@ impl ClientError {
             Self::TooLarge,
             Self::OutOfOrder,
             Self::LoginTimeout,
+            Self::TooManyOfUser { user: "app".into() },
             Self::RolledBack,
             Self::Denied { detail: "the ALTER privilege is missing".into() },
             Self::ClientTooOld,
@@ -261,6 +284,7 @@ impl ClientError {
             Self::Malformed,
             Self::Migrating { table: table(), migration: MigrationId(7) },
             Self::TlsRequired,
+            Self::IdleTimeout,
         ]
     }
 }

@@ -220,7 +220,7 @@ fn selected(session: &Session, items: Vec<Item>, is_empty: bool) -> Result<Rows,
                 Failure::new(1193, b"HY000", format!("the admin port has no system variable '{name}'; SHOW VARIABLES lists them"))
             })?,
             Expression::Database => session.schema.clone().into(),
-            Expression::User => format!("{}@%", session.context.config.admin.user).into(),
+            Expression::User => format!("{}@%", session.context.config.load().admin.user).into(),
             Expression::Version => super::SERVER_VERSION.into(),
             Expression::ConnectionId => session.connection_id.into(),
         };

@@ -38,7 +38,7 @@ pub struct Context {
     /// SHOW SESSIONS.
     pub census: Arc<census::Census>,
     /// SHOW CONFIG.
-    pub config: Arc<config::Config>,
+    pub config: Arc<arc_swap::ArcSwap<config::Config>>,
     /// SHOW STATUS.
     pub metrics: metrics::Metrics,
 }

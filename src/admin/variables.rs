@@ -78,8 +78,8 @@ pub(super) fn value(name: &str, context: &Context, connection_id: u64) -> Option
     let value = match name.as_str() {
         "version" => SERVER_VERSION.into(),
         "version_comment" => concat!("Tidegate ", env!("CARGO_PKG_VERSION"), " admin; HELP lists the commands").into(),
-        "port" => Value::Integer(context.config.listen.address.port().into()),
-        "hostname" => context.config.listen.address.ip().to_string().into(),
+        "port" => Value::Integer(context.config.load().listen.address.port().into()),
+        "hostname" => context.config.load().listen.address.ip().to_string().into(),
         "pseudo_thread_id" => connection_id.into(),
         _ => {
             let text = TEXTS.iter().find(|(known, _)| *known == name).map(|(_, value)| Value::from(*value));

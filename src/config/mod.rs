@@ -10,10 +10,12 @@ use std::time::Duration;
 
 mod fence;
 mod load;
+mod reload;
 mod validate;
 
 pub use fence::Fence;
 pub use load::Error;
+pub use reload::Reloaded;
 
 /// Everything that can be set. Field names are the keys of proxy-config.toml.
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -59,13 +61,25 @@ pub struct Listen {
     pub tls_ca: String,
     /// A private RSA key in PEM for passwords of clients without TLS; empty makes one at each start.
     pub rsa_key: String,
+    /// The path of a Unix socket to listen on as well; empty for none.
+    pub socket: String,
+    /// Most sessions of one user at once; 0 for no limit of the proxy's own.
+    pub max_user_connections: usize,
+    /// Seconds that a session may be silent between two commands; 0 leaves it to the server.
+    pub idle_timeout_s: u64,
+    /// Seconds that open transactions may take to end at a shutdown.
+    pub drain_timeout_s: u64,
+    /// Networks whose connections begin with a PROXY header, separated by commas; empty for none.
+    pub proxy_protocol_networks: String,
+    /// `on` lets another process listen on the same address, to hand over to it.
+    pub reuse_port: String,
 }
 
 /// `[upstream]`
 #[derive(Clone, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Upstream {
-    /// `host:port` of the MySQL or MariaDB server.
+    /// `host:port` of the MySQL or MariaDB server, or the path of its Unix socket.
     pub address: String,
     /// The engine's own account on that server.
     pub user: String,
@@ -200,6 +214,12 @@ impl Default for Listen {
             tls_key: String::new(),
             tls_ca: String::new(),
             rsa_key: String::new(),
+            socket: String::new(),
+            max_user_connections: 0,
+            idle_timeout_s: 0,
+            drain_timeout_s: 10,
+            proxy_protocol_networks: String::new(),
+            reuse_port: "off".into(),
         }
     }
 }

@@ -42,6 +42,9 @@ fn every_key_can_be_overridden_by_its_variable() {
         let other = match (key.as_str(), &value) {
             ("password_file", _) => continue, // has a test of its own
             ("tls", _) => continue,           // has tests of its own
+            ("socket", _) => "/tmp/changed.sock".into(),
+            ("proxy_protocol_networks", _) => "192.0.2.0/24".into(),
+            ("reuse_port", _) => "on".into(),
             ("format", _) => "json".into(),
             ("level", _) => "debug".into(),
             ("protocol", _) => "sentry".into(),
@@ -87,6 +90,9 @@ fn wrong_values_are_refused_with_a_remedy() {
         ("[upstream]\ntls = \"on\"", "\"verify-ca\""),
         ("[upstream]\ntls = \"verify-ca\"", "ca.pem"),
         ("[upstream]\ntls = \"required\"\ntls_key = \"k\"", "belong together"),
+        ("[listen]\nsocket = \"here.sock\"", "begin it with /"),
+        ("[listen]\nproxy_protocol_networks = \"10.0.0.0/8,lan\"", "\"lan\" is no network"),
+        ("[listen]\nreuse_port = \"yes\"", "\"off\" or \"on\""),
         ("[listen]\ntls = \"on\"", "\"preferred\""),
         ("[listen]\ntls = \"preferred\"", "the proxy's certificate"),
         ("[listen]\ntls = \"required\"\ntls_cert = \"c\"", "its private key"),

@@ -1,6 +1,7 @@
 //! What settings may not be, or not together.
 
 use super::{Config, Error};
+use crate::wire::proxy_header::Networks;
 
 /// Longest hold that can be asked for, in milliseconds: past this clients' own timeouts end their statements.
 const MAX_HOLD_MS_MAX: u64 = 60_000;
@@ -32,6 +33,17 @@ fn listening(config: &Config) -> Result<(), Error> {
     if config.listen.max_connections == 0 {
         return Err(wrong("listen", "max_connections", "0 lets nobody in", "give 1 or more; the default is 10000"));
     }
+    if !config.listen.socket.is_empty() && !config.listen.socket.starts_with('/') {
+        return Err(wrong("listen", "socket", format!("\"{}\" is no absolute path", config.listen.socket), "begin it with /"));
+    }
+    if let Err(entry) = Networks::read(&config.listen.proxy_protocol_networks) {
+        let remedy = "write addresses and networks such as \"10.0.0.0/8, 192.0.2.7\"";
+        return Err(wrong("listen", "proxy_protocol_networks", format!("\"{entry}\" is no network"), remedy));
+    }
+    if !["off", "on"].contains(&config.listen.reuse_port.as_str()) {
+        let reason = format!("\"{}\" is unknown", config.listen.reuse_port);
+        return Err(wrong("listen", "reuse_port", reason, "write \"off\" or \"on\""));
+    }
     Ok(())
 }
 
@@ -54,9 +66,14 @@ fn accounts(config: &Config) -> Result<(), Error> {
 }
 
 fn upstream(config: &Config) -> Result<(), Error> {
-    if config.upstream.host_port().is_none() {
+    if !config.upstream.is_local() && config.upstream.host_port().is_none() {
         let reason = format!("\"{}\" is not a host and a port", config.upstream.address);
-        return Err(wrong("upstream", "address", reason, "write host:port such as \"db.internal:3306\" or \"[::1]:3306\""));
+        return Err(wrong(
+            "upstream",
+            "address",
+            reason,
+            "write host:port such as \"db.internal:3306\" or \"[::1]:3306\", or the path of a socket",
+        ));
     }
     let tls = config.upstream.tls.as_str();
     if !["off", "preferred", "required", "verify-ca", "verify-identity"].contains(&tls) {

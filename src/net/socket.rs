@@ -56,6 +56,17 @@ impl Socket {
         }
     }
 
+    /// Takes the socket off this thread's runtime, for another one.
+    ///
+    /// # Errors
+    /// Where the runtime does not let go of it.
+    pub fn loosen(self) -> io::Result<Loose> {
+        Ok(match self {
+            Self::Tcp(stream) => Loose::Tcp(stream.into_std()?),
+            Self::Unix(stream) => Loose::Unix(stream.into_std()?),
+        })
+    }
+
     /// Another handle of the same connection, with wake-ups of its own.
     fn twin(&self) -> io::Result<Self> {
         Ok(match self {
@@ -109,6 +120,28 @@ impl AsyncWrite for Socket {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(task),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(task),
         }
+    }
+}
+
+/// A socket on its way from one runtime to another.
+#[derive(Debug)]
+pub enum Loose {
+    /// Over the network.
+    Tcp(std::net::TcpStream),
+    /// Within this machine.
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Loose {
+    /// Gives it to the runtime of this thread.
+    ///
+    /// # Errors
+    /// Where the runtime does not take it.
+    pub fn fasten(self) -> io::Result<Socket> {
+        Ok(match self {
+            Self::Tcp(stream) => Socket::Tcp(TcpStream::from_std(stream)?),
+            Self::Unix(stream) => Socket::Unix(UnixStream::from_std(stream)?),
+        })
     }
 }
 

@@ -311,7 +311,8 @@ fn explain_certificate(wrong: &CertificateError) -> String {
         E::NotValidYet | E::NotValidYetContext { .. } => {
             "the server's certificate is not valid yet; see that both clocks are right, or wait for its date".into()
         }
-        E::UnknownIssuer => {
+        // Authorities may share a name, as those that MySQL makes by itself do: then the signature is what does not fit.
+        E::UnknownIssuer | E::BadSignature => {
             "the server's certificate is not signed by an authority of [upstream] tls_ca; give the certificate of the one that signed it"
                 .into()
         }

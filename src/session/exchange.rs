@@ -15,6 +15,7 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::census::{Record, Rollback};
@@ -50,6 +51,8 @@ pub(super) enum Over {
     Broken(ClientError),
     /// The proxy is shutting down and the session is idle.
     Stopped,
+    /// The client was silent for too long.
+    Idle,
 }
 
 /// What the client's next bytes are.
@@ -74,6 +77,20 @@ pub(super) enum Rest {
     Pass,
     /// It is dropped, and answered with an error.
     Refuse(Box<ClientError>),
+}
+
+/// The alarm of `listen.idle_timeout_s`: set once, looked at when it rings, so that commands cost no timer.
+struct Idle {
+    limit: Duration,
+    since: Instant,
+    alarm: Pin<Box<Sleep>>,
+}
+
+impl Idle {
+    fn new(seconds: u64) -> Option<Self> {
+        let limit = Duration::from_secs(seconds);
+        (seconds > 0).then(|| Self { limit, since: Instant::now(), alarm: Box::pin(tokio::time::sleep(limit)) })
+    }
 }
 
 /// One session after its login.
@@ -109,6 +126,7 @@ pub(super) struct Exchange {
     can_be_woken: bool,
     /// Resolves when the client has gone, where a full buffer would hide it.
     client_end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    idle: Option<Idle>,
     shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
     is_stopping: bool,
     turns: u32,
@@ -118,6 +136,7 @@ pub(super) struct Exchange {
 pub(super) async fn carry(established: Established, context: Arc<Context>, record: Arc<Record>) {
     let mut transaction = Transaction::default();
     transaction.replied(established.status, Work::Nothing, &record);
+    let idle = Idle::new(context.config.load().listen.idle_timeout_s);
     let shutdown = Box::pin(context.shutdown.clone().cancelled_owned());
     let mut exchange = Exchange {
         record,
@@ -142,6 +161,7 @@ pub(super) async fn carry(established: Established, context: Arc<Context>, recor
         was_rolled_back: false,
         can_be_woken: false,
         client_end: None,
+        idle,
         shutdown,
         is_stopping: false,
         turns: 0,
@@ -168,6 +188,9 @@ impl Exchange {
                 Ok(false) => break,
                 Err(over) => return Poll::Ready(over),
             }
+        }
+        if self.idle.is_some() && self.has_been_idle(task, has_moved) {
+            return Poll::Ready(Over::Idle);
         }
         self.turns = self.turns.wrapping_add(1);
         if !self.is_stopping && (!has_moved || self.turns.is_multiple_of(LOOK_AROUND)) {
@@ -273,6 +296,23 @@ impl Exchange {
                 && self.mode == Mode::Command
     }
 
+    /// Whether the client has been silent between two commands for as long as it may.
+    fn has_been_idle(&mut self, task: &mut TaskContext<'_>, has_moved: bool) -> bool {
+        let is_between = self.mode == Mode::Command && self.expected.is_empty() && self.up.is_empty() && self.down.is_empty();
+        let Some(idle) = &mut self.idle else { return false };
+        if has_moved || !is_between {
+            idle.since = Instant::now();
+        }
+        while idle.alarm.as_mut().poll(task).is_ready() {
+            let end = idle.since + idle.limit;
+            if Instant::now() >= end {
+                return true;
+            }
+            idle.alarm.as_mut().reset(end);
+        }
+        false
+    }
+
     /// Gives both sides what they are owed, and closes.
     async fn finish(self, over: Over) {
         let Self { mut client, mut server, down, desk, record, mode, .. } = self;
@@ -285,6 +325,13 @@ impl Exchange {
                 let entry = error.entry();
                 tracing::error!(session = %record.id, client = %record.client, tag = entry.tag, "a session ended: its bytes cannot be followed");
                 answer::push_error(&mut owed, 1, entry.code, Some(entry.state), &error.message());
+            }
+            Over::Idle => {
+                let error = ClientError::IdleTimeout;
+                let entry = error.entry();
+                tracing::info!(session = %record.id, client = %record.client, tag = entry.tag, "a session was closed");
+                answer::push_error(&mut owed, 0, entry.code, Some(entry.state), &error.message());
+                let _ = tokio::time::timeout(GOODBYE, send_last(&mut server, &[1, 0, 0, 0, command::QUIT])).await;
             }
             Over::Stopped => {
                 if mode == Mode::Command {

@@ -47,7 +47,7 @@ pub(super) fn say(mut server: Channel, greeting: Greeting, context: Arc<Context>
 }
 
 async fn quit(server: &mut Channel, greeting: &Greeting, context: &Context) -> Result<(), Unsaid> {
-    let upstream = &context.config.upstream;
+    let upstream = &context.config.load_full().upstream;
     let password = upstream.password.as_bytes();
     let (mut plugin, mut salt) = (greeting.plugin.clone(), greeting.salt.clone());
     let security = context.security.load_full();

@@ -83,11 +83,12 @@ struct Greeted<'a> {
 
 /// Leads a client through its login.
 pub(super) async fn login(client: Stream, context: &Arc<Context>, record: &Arc<Record>) -> Outcome {
-    let deadline = Instant::now() + Duration::from_secs(context.config.listen.login_timeout_s);
+    let config = context.config.load_full();
+    let deadline = Instant::now() + Duration::from_secs(config.listen.login_timeout_s);
     let mut client = Channel::new(client);
     let was_full = context.is_full(0);
     let security = context.security.load_full();
-    let unreachable = || ClientError::UpstreamUnreachable { address: context.config.upstream.address.clone() };
+    let unreachable = || ClientError::UpstreamUnreachable { address: context.config.load().upstream.address.clone() };
     let Some((server, mut greeting_packet)) = reach(context, record).await else {
         return without_server(client, context, record, deadline, unreachable()).await;
     };
@@ -100,7 +101,7 @@ pub(super) async fn login(client: Stream, context: &Arc<Context>, record: &Arc<R
         return Outcome::Over;
     }
     let Some(greeting) = Greeting::read(greeting_packet.payload()) else {
-        tracing::error!(upstream = %context.config.upstream.address, "what answers at [upstream] address does not greet like MySQL or MariaDB");
+        tracing::error!(upstream = %context.config.load().upstream.address, "what answers at [upstream] address does not greet like MySQL or MariaDB");
         return without_server(client, context, record, deadline, unreachable()).await;
     };
     let with_tls = match security.wants_back(&server, &greeting) {
@@ -139,17 +140,26 @@ pub(super) async fn login(client: Stream, context: &Arc<Context>, record: &Arc<R
         greeted.fail(Failed { result: LoginResult::refused, tell }).await;
         return Outcome::Over;
     }
+    let limit = config.listen.max_user_connections;
+    let user = String::from_utf8_lossy(&response.user).into_owned();
+    if limit > 0 && context.sessions_of(&user) > limit {
+        farewell::say(server, greeting, context.clone());
+        let tell = Some((packet.sequence.wrapping_add(1), ClientError::TooManyOfUser { user }));
+        greeted.fail(Failed { result: LoginResult::refused, tell }).await;
+        return Outcome::Over;
+    }
     greeted.forward(server, &greeting, &packet, &response, with_tls).await
 }
 
 fn insecure(context: &Context, reason: String) -> ClientError {
-    ClientError::UpstreamSecurity { address: context.config.upstream.address.clone(), reason }
+    ClientError::UpstreamSecurity { address: context.config.load().upstream.address.clone(), reason }
 }
 
 /// Dials the server and reads its greeting; `None` where it cannot be reached.
 async fn reach(context: &Context, record: &Record) -> Option<(Channel, Packet)> {
-    let timeout = Duration::from_millis(context.config.upstream.connect_timeout_ms);
-    let address = &context.config.upstream.address;
+    let config = context.config.load_full();
+    let timeout = Duration::from_millis(config.upstream.connect_timeout_ms);
+    let address = &config.upstream.address;
     let stream = match net::dial(address, timeout).await {
         Ok(stream) => stream,
         Err(error) => {
@@ -272,7 +282,7 @@ impl Greeted<'_> {
     async fn forward(mut self, mut server: Channel, greeting: &Greeting, packet: &Packet, response: &Response, with_tls: bool) -> Outcome {
         let masked = response.masked(packet.payload(), if with_tls { SSL } else { 0 });
         if with_tls {
-            let (host, _) = self.context.config.upstream.host_port().unwrap_or_default();
+            let (host, _) = self.context.config.load().upstream.host_port().unwrap_or_default();
             let shaken = tokio::time::timeout_at(self.deadline, self.security.secure_back(&mut server, &masked, &host)).await;
             let reason = match shaken {
                 Ok(Ok(())) => None,
@@ -308,7 +318,7 @@ impl Greeted<'_> {
     }
 
     fn is_admin(&self, response: &Response) -> bool {
-        let admin = &self.context.config.admin;
+        let admin = &self.context.config.load().admin;
         !admin.user.is_empty() && response.user == admin.user.as_bytes()
     }
 
@@ -337,7 +347,8 @@ impl Greeted<'_> {
 
     /// Has the admin prove the password, and says OK.
     async fn prove(&mut self, sequence: u8, response: &Response) -> Result<(), Failed> {
-        let password = self.context.config.admin.password.as_bytes();
+        let config = self.context.config.load_full();
+        let password = config.admin.password.as_bytes();
         let gone = Failed { result: LoginResult::broken, tell: None };
         let (mut plugin, mut proof, mut next) = (response.plugin.clone(), response.proof.clone(), sequence.wrapping_add(1));
         if response.capabilities & PLUGIN_AUTH == 0 {
@@ -451,7 +462,7 @@ impl Greeted<'_> {
     }
 
     async fn stuck(self, stuck: Stuck) -> Outcome {
-        let tell = Some((self.client.next, translate::told(stuck, &self.context.config.upstream.address)));
+        let tell = Some((self.client.next, translate::told(stuck, &self.context.config.load().upstream.address)));
         self.fail(Failed { result: LoginResult::refused, tell }).await;
         Outcome::Over
     }

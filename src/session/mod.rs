@@ -23,6 +23,7 @@ use crate::metrics::{LoginResult, Metrics};
 use crate::net::{Socket, Stream};
 use crate::wire::answer;
 
+mod behind;
 mod buffer;
 mod channel;
 mod commands;
@@ -49,8 +50,8 @@ const LINGER: Duration = Duration::from_secs(1);
 /// What every session works with.
 #[derive(Debug)]
 pub struct Context {
-    /// The settings.
-    pub config: Arc<Config>,
+    /// The settings; a reload puts others in their place.
+    pub config: Arc<ArcSwap<Config>>,
     /// The gates.
     pub gates: Arc<Gates>,
     /// Where the session is entered.
@@ -66,24 +67,31 @@ pub struct Context {
 }
 
 impl Context {
-    /// Reads the certificates and keys anew, for logins from now on; where one cannot be used, all stay as they are.
-    pub fn reload(&self) {
-        match Security::load(&self.config, Some(&self.security.load())) {
+    /// Takes new settings over, for logins from now on, and reads the certificates and keys anew; where one cannot be used, all
+    /// stays as it is.
+    pub fn reload(&self, config: Config) {
+        match Security::load(&config, Some(&self.security.load())) {
             Ok(security) => {
+                self.config.store(Arc::new(config));
                 self.security.store(Arc::new(security));
                 tracing::info!("certificates and keys were read again; new connections use them");
             }
-            Err(error) => tracing::error!(%error, "the certificates stay as they were"),
+            Err(error) => tracing::error!(%error, "the settings and certificates stay as they were"),
         }
+    }
+
+    /// How many sessions of this user there are.
+    fn sessions_of(&self, user: &str) -> usize {
+        self.census.list().iter().filter(|record| record.user.get().is_some_and(|other| other == user)).count()
     }
 
     /// `true` where more clients than `listen.max_connections` and so many more are connected.
     fn is_full(&self, more: usize) -> bool {
-        self.census.count() > self.config.listen.max_connections.saturating_add(more)
+        self.census.count() > self.config.load().listen.max_connections.saturating_add(more)
     }
 
     fn warn_of_too_many(&self, client: &dyn std::fmt::Display) {
-        tracing::warn!(%client, limit = self.config.listen.max_connections, "too many connections; this one was refused");
+        tracing::warn!(%client, limit = self.config.load().listen.max_connections, "too many connections; this one was refused");
     }
 }
 
@@ -101,10 +109,19 @@ impl Drop for Counted<'_> {
 /// # Cancel safety
 /// Dropping it closes both connections; a held statement is given up.
 pub async fn serve(client: impl Into<Socket>, context: Arc<Context>) {
-    let client = client.into();
-    let Ok(address) = client.peer() else { return };
+    let mut client = client.into();
+    let Ok(mut address) = client.peer() else { return };
     if client.tune().is_err() {
         return;
+    }
+    match behind::look(&mut client, &context).await {
+        behind::Seen::Itself => {}
+        behind::Seen::Behind(client) => address = client.to_string(),
+        behind::Seen::Nonsense => {
+            context.metrics.login(LoginResult::broken);
+            tracing::warn!(client = %address, "no PROXY header came from a network of [listen] proxy_protocol_networks; let the balancer send it, or take the network out");
+            return;
+        }
     }
     let client = Stream::from(client);
     let entered = context.census.enter(address.clone());

@@ -91,15 +91,16 @@ impl House {
         let metrics = Metrics::new();
         let census = Arc::new(Census::default());
         let gates = Arc::new(Gates::new(census.clone(), metrics.clone(), Duration::from_secs(1)));
+        let live = Arc::new(ArcSwap::new(config.clone()));
         let admin = Arc::new(admin::Context {
             service: crate::migration::Service::default(),
             gates: gates.clone(),
             census: census.clone(),
-            config: config.clone(),
+            config: live.clone(),
             metrics: metrics.clone(),
         });
         let security = ArcSwap::from_pointee(Security::load(&config, None).unwrap());
-        let context = Arc::new(Context { security, config, gates, census, metrics, shutdown: CancellationToken::new(), admin });
+        let context = Arc::new(Context { security, config: live, gates, census, metrics, shutdown: CancellationToken::new(), admin });
         let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = door.local_addr().unwrap();
         let inside = context.clone();

@@ -44,7 +44,7 @@ pub(super) fn told(stuck: Stuck, address: &str) -> ClientError {
 }
 
 fn ended(stuck: Stuck, context: &Context) -> Over {
-    Over::Broken(told(stuck, &context.config.upstream.address))
+    Over::Broken(told(stuck, &context.config.load().upstream.address))
 }
 
 impl Exchange {

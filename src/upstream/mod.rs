@@ -85,8 +85,9 @@ const ANY_NAME: &str = "NotValidForName";
 
 /// How the account of `[upstream]` connects, TLS included.
 pub fn options(upstream: &config::Upstream) -> Opts {
-    let (host, port) = upstream.host_port().unwrap_or_else(|| (upstream.address.clone(), 3306));
+    let (host, port) = upstream.host_port().unwrap_or_else(|| ("localhost".into(), 3306));
     OptsBuilder::default()
+        .socket(upstream.is_local().then(|| upstream.address.clone()))
         .ip_or_hostname(host)
         .tcp_port(port)
         .user(Some(&upstream.user))
@@ -103,6 +104,7 @@ pub fn options(upstream: &config::Upstream) -> Opts {
 
 fn tls_options(upstream: &config::Upstream) -> Option<SslOpts> {
     let options = match Mode::read(&upstream.tls).unwrap_or(Mode::Off) {
+        _ if upstream.is_local() => return None,
         Mode::Off => return None,
         Mode::Preferred | Mode::Required => SslOpts::default().with_danger_accept_invalid_certs(true),
         Mode::VerifyCa => SslOpts::default().with_danger_skip_domain_validation(true).with_danger_tls_hostname_override(Some(ANY_NAME)),

@@ -11,6 +11,7 @@ pub mod dialogue;
 pub mod greeting;
 pub mod login;
 pub mod packet;
+pub mod proxy_header;
 pub mod reply;
 pub mod scramble;
 pub mod seal;

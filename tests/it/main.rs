@@ -30,6 +30,7 @@ mod gate;
 mod harness;
 mod history;
 mod lifecycle;
+mod manners;
 mod memory;
 mod migrations;
 mod refusals;

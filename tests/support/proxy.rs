@@ -39,7 +39,12 @@ impl Proxy {
 
     /// Chooses ports and settings without starting anything.
     pub fn prepare(upstream: &str, more: &[(&str, &str)]) -> Result<Self> {
-        let (port, http_port) = (free_port()?, free_port()?);
+        let port = free_port()?;
+        // The system may well give the same one twice.
+        let mut http_port = free_port()?;
+        while http_port == port {
+            http_port = free_port()?;
+        }
         let mut environment = BTreeMap::from([
             ("TIDEGATE_LISTEN_ADDRESS".to_owned(), format!("127.0.0.1:{port}")),
             ("TIDEGATE_HTTP_ADDRESS".to_owned(), format!("127.0.0.1:{http_port}")),

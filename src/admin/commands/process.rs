@@ -7,7 +7,7 @@ use super::super::{Context, hint, pattern};
 /// SHOW CONFIG, without secrets.
 pub(in super::super) fn config(context: &Context) -> Rows {
     let mut rows = Rows::texts(&["section", "name", "value"]);
-    for (section, name, value) in context.config.entries() {
+    for (section, name, value) in context.config.load().entries() {
         let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         rows.push(vec![section.into(), name.into(), value.into()]);
     }
@@ -47,7 +47,7 @@ pub(in super::super) fn uptime(context: &Context) -> u64 {
 pub(in super::super) fn version(context: &Context) -> Rows {
     let mut rows = Rows::new(&[("version", Kind::Text), ("upstream_address", Kind::Text), ("uptime_s", Kind::Integer)]);
     let version = concat!("Tidegate ", env!("CARGO_PKG_VERSION"));
-    rows.push(vec![version.into(), context.config.upstream.address.as_str().into(), uptime(context).into()]);
+    rows.push(vec![version.into(), context.config.load().upstream.address.clone().into(), uptime(context).into()]);
     rows
 }
 

@@ -30,7 +30,7 @@ fn context() -> Arc<Context> {
         service: Service::default(),
         gates: Arc::new(Gates::new(census.clone(), metrics.clone(), Duration::from_millis(100))),
         census,
-        config: Arc::new(config),
+        config: Arc::new(arc_swap::ArcSwap::from_pointee(config)),
         metrics,
     })
 }
