@@ -1,13 +1,14 @@
 # What people and machines run. Everything that is missing is installed or named with its remedy.
 CARGO ?= $(shell command -v cargo || echo "$$HOME/.cargo/bin/cargo")
 
-.PHONY: help check test drivers fuzz demo bench bench-proxy bench-copy bench-stall fmt hooks servers
+.PHONY: help check test it drivers fuzz demo bench bench-proxy bench-copy bench-stall fmt hooks servers
 
 help:
 	@echo "make demo          a server, the proxy, an application, a migration under it, a report (SERVER=mysql|mariadb)"
 	@echo "make check         format, lints, layers, unit tests: under a minute"
 	@echo "make test          everything, on MySQL and MariaDB"
 	@echo "make drivers       test suites of drivers and servers, directly and through the proxy, compared (SUITES=names, SERVER=mysql|mariadb)"
+	@echo "make it            every case of the catalogue (docs/catalogue.md) on both servers: some minutes"
 	@echo "make bench-stall   what clients feel at a cut-over, step by step"
 	@echo "make fuzz          each fuzz target for MINUTES (10), two at once (TARGETS=names)"
 	@echo "make bench         both benches: bench-proxy (cost of a query), bench-copy (copy against the server's own ALTER)"
@@ -27,6 +28,9 @@ test: servers
 	else \
 		$(CARGO) test --no-fail-fast -- --test-threads=2; \
 	fi
+
+it: servers
+	TIDEGATE_TEST_CASES=all $(CARGO) test --test it catalogue:: -- --test-threads=2
 
 servers:
 	tests/support/install-servers mysql mariadb

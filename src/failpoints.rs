@@ -4,6 +4,7 @@
 //! Actions: `abort` (the process dies as by kill -9), `error` (the step fails), `sleep(ms)`, `stop(file)` (creates the file and
 //! goes on when it is gone); `*n` makes an action happen the first n times only, `%n` in n percent of the times. `TIDEGATE_FAILPOINTS_FILE` names a file with
 //! such a text that is read again whenever a point is reached: a test changes its mind without a new process.
+//! `value(n)` is no action: it stands in the place of one of the engine's own numbers, see [`value`].
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -17,6 +18,7 @@ enum Action {
     Error,
     Sleep(Duration),
     Stop(std::path::PathBuf),
+    Value(u64),
 }
 
 #[derive(Debug)]
@@ -74,6 +76,7 @@ fn parse(text: &str) -> HashMap<String, Armed> {
             other => match other.strip_suffix(')').and_then(|other| other.split_once('(')) {
                 Some(("sleep", ms)) => Action::Sleep(Duration::from_millis(ms.parse().unwrap_or(0))),
                 Some(("stop", file)) => Action::Stop(file.into()),
+                Some(("value", number)) => Action::Value(number.parse().unwrap_or(0)),
                 _ => continue,
             },
         };
@@ -127,6 +130,16 @@ pub async fn reach(name: &'static str) -> Result<(), Injected> {
             }
             Ok(())
         }
+        Action::Value(_) => Ok(()),
+    }
+}
+
+/// The number that a test puts in the place of the engine's own, such as the rows of a chunk.
+pub fn value(name: &str) -> Option<u64> {
+    let points = armed()?.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    match points.armed.get(name)?.action {
+        Action::Value(number) => Some(number),
+        _ => None,
     }
 }
 
@@ -136,8 +149,9 @@ mod tests {
 
     #[test]
     fn the_setting_is_read() {
-        let points = parse("a=abort; b=error*2;c=sleep(7)%30; nonsense; d=other; e=stop(/tmp/x)*1");
-        assert_eq!(points.len(), 4);
+        let points = parse("a=abort; b=error*2;c=sleep(7)%30; nonsense; d=other; e=stop(/tmp/x)*1; f=value(3)");
+        assert_eq!(points.len(), 5);
+        assert_eq!(points["f"].action, Action::Value(3));
         assert_eq!((points["e"].action.clone(), points["e"].left), (Action::Stop("/tmp/x".into()), 1));
         assert_eq!(points["a"].action, Action::Abort);
         assert_eq!((points["b"].action.clone(), points["b"].left), (Action::Error, 2));

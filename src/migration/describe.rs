@@ -3,7 +3,11 @@
 use super::error::Error;
 use crate::ids::TableName;
 use crate::schema::table::{Column, Index, Part, Table};
+use crate::sql::matcher::Matcher;
 use crate::upstream::{Link, literal};
+
+/// The server's error for a text that does not fit into the dictionary's own character set.
+const CANNOT_CONVERT: u16 = 3854;
 
 /// Reads a table's columns and indexes.
 ///
@@ -12,15 +16,17 @@ use crate::upstream::{Link, literal};
 pub async fn table(link: &mut Link, name: &TableName) -> Result<Table, Error> {
     let this = format!("TABLE_SCHEMA = {} AND TABLE_NAME = {}", literal(&name.schema), literal(&name.table));
     let columns = link
-        .texts(&format!(
-            "SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, IS_NULLABLE, CHARACTER_SET_NAME, COLLATION_NAME, EXTRA, GENERATION_EXPRESSION, COLUMN_DEFAULT IS NOT NULL \
+        .rows(&format!(
+            "SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, IS_NULLABLE, CHARACTER_SET_NAME, COLLATION_NAME, EXTRA, GENERATION_EXPRESSION, COLUMN_DEFAULT \
              FROM information_schema.COLUMNS WHERE {this} ORDER BY ORDINAL_POSITION"
         ))
         .await?
         .into_iter()
         .map(|row| {
+            let mut row = row;
+            let default = row.pop().flatten().map(|text| String::from_utf8_lossy(&text).into_owned());
             let mut cells = row.into_iter();
-            let mut next = || cells.next().unwrap_or_default();
+            let mut next = || cells.next().flatten().map_or_else(String::new, |text| String::from_utf8_lossy(&text).into_owned());
             Column {
                 name: next(),
                 data_type: next(),
@@ -30,7 +36,7 @@ pub async fn table(link: &mut Link, name: &TableName) -> Result<Table, Error> {
                 collation: next(),
                 extra: next(),
                 generation: next(),
-                has_default: next() == "1",
+                default,
             }
         })
         .collect();
@@ -69,22 +75,43 @@ pub async fn hot_names(link: &mut Link, name: &TableName) -> Result<Vec<String>,
         ))
         .await?;
     add(&mut names, parents);
-    // Views on views, functions in views, triggers that call functions: until nothing new turns up.
-    let mut looked = 0;
-    while looked < names.len() && names.len() < 200 {
-        let Some(known) = names.get(looked).cloned() else { break };
-        looked += 1;
-        let like = literal(&format!("%{}%", known.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")));
-        for sql in [
-            format!("SELECT TABLE_NAME FROM information_schema.VIEWS WHERE VIEW_DEFINITION LIKE {like}"),
-            format!("SELECT EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS WHERE ACTION_STATEMENT LIKE {like}"),
-            format!(
-                "SELECT ROUTINE_NAME FROM information_schema.ROUTINES WHERE ROUTINE_TYPE = 'FUNCTION' AND ROUTINE_DEFINITION LIKE {like}"
-            ),
-        ] {
-            let found = link.texts(&sql).await?;
-            add(&mut names, found);
+    let mut others = Vec::new();
+    for (what, schema, name, text) in [
+        ("VIEWS", "TABLE_SCHEMA", "TABLE_NAME", "VIEW_DEFINITION"),
+        ("TRIGGERS", "TRIGGER_SCHEMA", "EVENT_OBJECT_TABLE", "ACTION_STATEMENT"),
+        ("ROUTINES", "ROUTINE_SCHEMA", "ROUTINE_NAME", "ROUTINE_DEFINITION"),
+    ] {
+        let functions = if what == "ROUTINES" { " AND ROUTINE_TYPE = 'FUNCTION'" } else { "" };
+        let from = format!(
+            "FROM information_schema.{what} WHERE {schema} NOT IN ('sys', 'mysql', 'information_schema', 'performance_schema'){functions}"
+        );
+        match link.texts(&format!("SELECT {name}, {text} {from}")).await {
+            Ok(rows) => others.extend(rows),
+            // MySQL cannot show a text with four-byte characters: what cannot be read may name the table.
+            Err(error) if error.code() == Some(CANNOT_CONVERT) => {
+                for row in link.texts(&format!("SELECT DISTINCT {schema}, {name} {from}")).await? {
+                    let [in_schema, called] = row.as_slice() else { continue };
+                    let this =
+                        format!("SELECT {name}, {text} {from} AND {schema} = {} AND {name} = {}", literal(in_schema), literal(called));
+                    match link.texts(&this).await {
+                        Ok(rows) => others.extend(rows),
+                        Err(error) if error.code() == Some(CANNOT_CONVERT) => add(&mut names, vec![vec![called.clone()]]),
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            }
+            Err(error) => return Err(error.into()),
         }
+    }
+    // Views on views, functions in views, triggers that call functions: until nothing new turns up.
+    let mut known = 0;
+    while known < names.len() {
+        known = names.len();
+        let named = Matcher::new(&[&names]);
+        let (found, rest): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|row| row.get(1).is_some_and(|text| named.touched(text.as_bytes()) != 0));
+        others = rest;
+        add(&mut names, found);
     }
     Ok(names)
 }

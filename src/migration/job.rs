@@ -45,6 +45,8 @@ pub struct Job {
     pub mapping: Arc<Mapping>,
     /// The key.
     pub keys: Arc<Keys>,
+    /// The ALTER sets the AUTO_INCREMENT counter itself.
+    pub sets_counter: bool,
     /// The SQL.
     pub statements: Arc<Statements>,
     /// Keys to apply.

@@ -185,7 +185,7 @@ pub async fn settle_under_lock(job: &Job, kept: &Kept, link: &mut Link, taken: &
 
 /// What stands for a value in a column that is NOT NULL and has no default; `None` where the server has one itself.
 fn implied_default(column: &Column) -> Option<String> {
-    if column.is_nullable || column.has_default || column.extra.to_ascii_lowercase().contains("auto_increment") {
+    if column.is_nullable || column.default.is_some() || column.extra.to_ascii_lowercase().contains("auto_increment") {
         return None;
     }
     Some(match column.data_type.as_str() {

@@ -109,6 +109,11 @@ impl Keys {
         Range { after: range.after.as_ref().map(|key| self.literals(key)), through: range.through.as_ref().map(|key| self.literals(key)) }
     }
 
+    /// Reading and writing the key needs connections in UTC.
+    pub fn needs_utc(&self) -> bool {
+        self.kinds().any(|kind| matches!(kind, KeyKind::Timestamp { .. }))
+    }
+
     /// Comparing keys here gives exactly the server's order and equality.
     pub fn is_ordered(&self) -> bool {
         self.is_ordered

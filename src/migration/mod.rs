@@ -14,6 +14,7 @@ mod deferred;
 mod describe;
 mod duplicates;
 mod error;
+mod final_form;
 mod finish;
 mod job;
 mod kept;

@@ -77,8 +77,10 @@ async fn ask(job: &Job, rows: &str) -> Result<Option<Refusal>, upstream::Error> 
         return Ok(None);
     }
     let mut link = job.server.connect_engine().await?;
-    // Several workers may ask at once, and any of them may be cut off: an undo drops what is left by the prefix.
-    let probe = TableName::new(job.names.shadow.schema.clone(), format!("{}{}", super::shadow::PROBE_PREFIX, link.id()));
+    // Several workers may ask at once, and any of them may be cut off: an undo drops what is left by the prefix. Not in the shadow's
+    // schema, where the names of the shadow's constraints are taken.
+    let probe = TableName::new(job.names.retired.schema.clone(), format!("{}{}", super::shadow::PROBE_PREFIX, link.id()));
+    super::shadow::create_schemas(&mut link, &job.names).await?;
     link.run("SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO'").await?;
     link.run(&format!("CREATE TABLE {} LIKE {}", probe.quoted(), job.names.source.quoted())).await?;
     link.run(&format!("INSERT INTO {} ({}) {rows}", probe.quoted(), own_columns(job))).await?;

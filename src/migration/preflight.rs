@@ -6,7 +6,8 @@ use super::error::Error;
 use super::shadow::Names;
 use crate::config::Protocol;
 use crate::ids::TableName;
-use crate::schema::table::Table;
+use crate::schema::mapping::Mapping;
+use crate::schema::table::{Column, Table};
 use crate::sql::alter::{self, Clause};
 use crate::upstream::{Facts, Link, literal};
 
@@ -212,5 +213,74 @@ pub fn check_columns(table: &TableName, description: &Table) -> Result<(), Error
     if description.columns.is_empty() {
         return refuse(1146, b"42S02", format!("Table '{table}' doesn't exist"));
     }
+    if description.columns.iter().any(|column| column.name == "FTS_DOC_ID") {
+        return not_yet(format!(
+            "{table} numbers its rows for FULLTEXT indexes by a column FTS_DOC_ID of its own; InnoDB takes such numbers in rising order only, and rows \
+             that change meanwhile would come out of order. Give the ALTER to the server itself"
+        ));
+    }
     Ok(())
+}
+
+/// Refuses FULLTEXT indexes: after a RENAME from schema to schema they have been seen to lack rows that were there before.
+///
+/// # Errors
+/// A [`Refusal`], or the server.
+pub async fn check_fulltext(link: &mut Link, facts: &Facts, names: &Names) -> Result<(), Error> {
+    let sql = format!(
+        "SELECT INDEX_NAME FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} AND INDEX_TYPE = 'FULLTEXT'",
+        literal(&names.shadow.schema),
+        literal(&names.shadow.table)
+    );
+    match link.cell(&sql).await? {
+        Some(index) => not_yet(format!(
+            "{} has the FULLTEXT index {index}, which could lose rows in the swap on {}; such tables cannot be migrated yet. Give the ALTER to the \
+             server itself",
+            names.source,
+            facts.name()
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Refuses an ALTER that takes the table out of InnoDB: what is written in another engine cannot be taken back.
+///
+/// # Errors
+/// A [`Refusal`], or the server.
+pub async fn check_engine(link: &mut Link, names: &Names) -> Result<(), Error> {
+    let sql = format!(
+        "SELECT ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",
+        literal(&names.shadow.schema),
+        literal(&names.shadow.table)
+    );
+    match link.cell(&sql).await? {
+        Some(engine) if !engine.eq_ignore_ascii_case("InnoDB") => not_yet(format!(
+            "the ALTER stores {} in {engine}; only InnoDB tables can be migrated. Give it to the server itself",
+            names.source
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses where connections in UTC, which a TIMESTAMP key needs, would convert other values than the server's own ALTER.
+///
+/// # Errors
+/// A [`Refusal`].
+pub fn check_time_zone(table: &TableName, source: &Table, shadow: &Table, mapping: &Mapping) -> Result<(), Error> {
+    let is_zoned = |column: &Column| column.data_type == "timestamp";
+    let converted = mapping.pairs.iter().find(|pair| is_zoned(&pair.source) != is_zoned(&pair.shadow)).map(|pair| &pair.shadow);
+    // An expression may ask for the time.
+    let computed = shadow.columns.iter().find(|column| {
+        let default = column.default.as_deref().unwrap_or_default().to_ascii_lowercase();
+        let is_new = !mapping.pairs.iter().any(|pair| pair.shadow.name == column.name);
+        column.is_generated() || is_new && (default.contains('(') || default.contains("current"))
+    });
+    match converted.or(computed).or_else(|| source.columns.iter().find(|column| column.is_generated())) {
+        Some(column) => not_yet(format!(
+            "rows of {table} are told apart by a TIMESTAMP, and the values of {} may depend on the time zone; this cannot be migrated yet. Change it \
+             with the server's own ALTER, or add another UNIQUE key over NOT NULL columns first",
+            column.name
+        )),
+        None => Ok(()),
+    }
 }

@@ -12,7 +12,7 @@ use super::phase::Event;
 use super::runner::{Grip, Surroundings};
 use super::shadow::{self, Names};
 use super::statements::Statements;
-use super::{Refusal, deferred, describe, preflight};
+use super::{Refusal, deferred, describe, final_form, preflight};
 use crate::gate::Installed;
 use crate::schema::key::Key;
 use crate::schema::mapping;
@@ -61,14 +61,29 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Err
         // First: a shadow that is half made must never be taken for one with a place in the log.
         checkpoint::clear_start(&mut grip.link, grip.stored.id).await?;
         create_shadow(&grip.server, &mut grip.link, &names, &grip.stored.specification).await?;
+        preflight::check_engine(&mut grip.link, &names).await?;
+        preflight::check_fulltext(&mut grip.link, &grip.facts, &names).await?;
         preflight::check_added_foreign_keys(&mut grip.link, &names).await?;
         crate::failpoints::reach("prepare.shadow_created").await?;
     }
-    let shadow_table = describe::table(&mut grip.link, &names.shadow).await?;
-    let mapping = mapping::relate(&source, &shadow_table, &checked.clauses)
-        .map_err(|error| Refusal::new(1173, *b"42000", format!("{}: {error}", names.source)))?;
-    check_key(&mapping)?;
+    let mut shadow_table = describe::table(&mut grip.link, &names.shadow).await?;
+    let has_helper = final_form::without_helper(&mut shadow_table);
+    let mapping = mapping::relate(&source, &shadow_table, &checked.clauses).map_err(|error| {
+        let code = if matches!(error, mapping::NoMapping::KeyChanges { .. }) { 1235 } else { 1173 };
+        Refusal::new(code, *b"42000", format!("{}: {error}", names.source))
+    })?;
     let keys = Arc::new(Keys::new(&mapping)?);
+    if let (Some(helper), false) = (&mapping.helper, has_helper) {
+        final_form::add_helper(&mut grip.link, &names.shadow, helper, grip.stored.id)
+            .await
+            .map_err(|error| if error.is_lost() { Error::from(error) } else { Refusal::from_upstream(&error).into() })?;
+    }
+    let server = if keys.needs_utc() {
+        preflight::check_time_zone(&names.source, &source, &shadow_table, &mapping)?;
+        grip.server.in_utc()
+    } else {
+        grip.server.clone()
+    };
     let primary =
         source.indexes.iter().find(|index| index.name == "PRIMARY").and_then(|index| index.identifying_columns()).unwrap_or_default();
     let statements = Statements::new(&names.source, &names.shadow, &mapping, &primary, &keys.expressions(), grip.facts.share_skip_locked());
@@ -94,7 +109,8 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Err
         specification: grip.stored.specification.clone(),
         options: grip.stored.options.clone(),
         facts: grip.facts.clone(),
-        server: grip.server.clone(),
+        server,
+        sets_counter: checked.clauses.contains(&crate::sql::alter::Clause::Counter),
         source: Arc::new(source),
         shadow: Arc::new(shadow_table),
         mapping: Arc::new(mapping),
@@ -122,33 +138,6 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Err
         rows: progress.rows_copied,
         is_copied: progress.is_copied,
     })
-}
-
-/// A key whose values change cannot tell which row of the shadow belongs to which of the source.
-pub fn check_key(mapping: &mapping::Mapping) -> Result<(), Error> {
-    let is_int = |kind: &str| matches!(kind, "tinyint" | "smallint" | "mediumint" | "int" | "bigint");
-    for pair in &mapping.key.columns {
-        let (source, shadow) = (&pair.source, &pair.shadow);
-        let keeps_values = source.has_type_of(shadow)
-            || is_int(&source.data_type) && is_int(&shadow.data_type)
-            || source.data_type == "varchar"
-                && shadow.data_type == "varchar"
-                && source.charset == shadow.charset
-                && source.collation == shadow.collation;
-        if !keeps_values {
-            return Err(Refusal::new(
-                1235,
-                *b"42000",
-                format!(
-                    "the ALTER changes the key column {} from {} to {}, and rows are told apart by it; this cannot be migrated yet. Change it with the \
-                     server's own ALTER, or add another UNIQUE key over NOT NULL columns first",
-                    source.name, source.column_type, shadow.column_type
-                ),
-            )
-            .into());
-        }
-    }
-    Ok(())
 }
 
 fn resume(grip: &Grip) -> Result<(Position, Progress), Error> {

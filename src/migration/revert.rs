@@ -24,7 +24,7 @@ use super::run::{self, Beside};
 use super::runner::{Grip, Surroundings};
 use super::statements::Statements;
 use super::tail::{Reached, Tail, Turn};
-use super::{checkpoint, describe, preflight, prepare};
+use super::{checkpoint, describe, preflight};
 use crate::schema::key::Key;
 use crate::schema::mapping;
 use crate::sql::matcher::Matcher;
@@ -197,8 +197,12 @@ async fn begin(around: &Arc<Surroundings>, grip: &mut Grip) -> Result<Following,
     } else {
         mapping::relate_back(&source, &shadow, &clauses)
     };
-    let mapping = related.map_err(|error| Error::Changed(error.to_string()))?;
-    prepare::check_key(&mapping)?;
+    let mut mapping = related.map_err(|error| Error::Changed(error.to_string()))?;
+    if mapping.helper.is_some() {
+        return Err(Error::Changed("the ALTER changed the key by which rows are told apart".into()));
+    }
+    // What the other table's own columns get is for [`Kept`].
+    mapping.filled.clear();
     let keys = Arc::new(Keys::new(&mapping)?);
     let primary =
         source.indexes.iter().find(|index| index.name == "PRIMARY").and_then(|index| index.identifying_columns()).unwrap_or_default();
@@ -218,6 +222,7 @@ async fn begin(around: &Arc<Surroundings>, grip: &mut Grip) -> Result<Following,
         server: grip.server.strict(),
         kept: Kept::new(&names.source, &names.shadow, &shadow, &mapping).map(Arc::new),
         swaps: grip.stored.swaps,
+        sets_counter: false,
         source: Arc::new(source),
         shadow: Arc::new(shadow),
         mapping: Arc::new(mapping),

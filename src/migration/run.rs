@@ -15,7 +15,7 @@ use super::phase::Event;
 use super::prepare::Prepared;
 use super::runner::{self, Grip, Surroundings};
 use super::tail::{Reached, Source, Tail};
-use super::{apply, bypass, cutover::moment, deferred, describe, duplicates, finish, shapes, verify};
+use super::{apply, bypass, cutover::moment, deferred, describe, duplicates, final_form, finish, shapes, verify};
 use crate::gate::Installed;
 use crate::sql::matcher::Matcher;
 use crate::upstream::{self, Link};
@@ -140,6 +140,7 @@ pub async fn swap(
         grip.step(Event::AttemptBegun).await?;
         // The turn is kept until the tasks that apply are gone, or the source is known to be the source still.
         let turn = job.turn.clone().lock_owned().await;
+        final_form::match_counter(job, &mut job.server.connect_engine().await?).await?;
         let (outcome, report) = match cutover::attempt(job, &gate.gate, reached.clone()).await {
             Ok(attempt) => attempt,
             // The server would refuse the ALTER too, or the table has changed: another attempt would only hide it.
@@ -173,6 +174,7 @@ pub async fn swap(
                 job.board.set_error(0, "");
                 stored?;
                 grip.step(Event::NotSwapped).await?;
+                final_form::restore(job).await?;
                 drop(turn);
                 job.board.set_note(format!("attempt {refused} was called off: {reason}"));
                 guarded(around, job, &mut beside, pause(refused)).await?;

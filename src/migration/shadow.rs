@@ -3,16 +3,17 @@
 //! Facts: F3/F4 (names sort after the source), F17 (schemas of their own keep constraint names), F18 (SHOW CREATE, not LIKE).
 
 use sqlparser::dialect::MySqlDialect;
-use sqlparser::tokenizer::{Token, Tokenizer};
+use sqlparser::tokenizer::{Token as Part, Tokenizer};
 
 use super::error::Error;
 use crate::ids::{TableName, quote_identifier};
+use crate::sql::token::{Kind, Token, Tokens};
 use crate::upstream::{Link, literal};
 
 /// A column that only a sentry has: it tells a sentry from a retired table.
 const SENTRY_COLUMN: &str = "tidegate_sentry";
 
-/// How the names of the oracle's small tables in the shadow's schema begin.
+/// How the names of the oracle's small tables in the retired table's schema begin.
 pub const PROBE_PREFIX: &str = "tidegate_probe_";
 
 /// The three names of one migration.
@@ -128,11 +129,43 @@ pub async fn create(link: &mut Link, names: &Names) -> Result<(), Error> {
     let Some([_, statement, ..]) = rows.first().map(Vec::as_slice) else {
         return Err(Error::Changed(format!("{} has no CREATE TABLE statement; is it a view?", names.source)));
     };
-    let create = relocate(statement, &names.source.schema, &names.shadow)
+    let create = relocate(&without_inherited_collations(statement), &names.source.schema, &names.shadow)
         .ok_or_else(|| Error::Changed(format!("the CREATE TABLE statement of {} cannot be read", names.source)))?;
     // An unqualified REFERENCES would mean the shadow's schema; the default schema of the connection does not matter.
     link.run(&create).await?;
     Ok(())
+}
+
+/// MySQL shows the collation of a column that takes it from the table, and would show its character set as well where it were given
+/// in the column's own definition: the words that say no more than the table's default are left out.
+fn without_inherited_collations(statement: &str) -> String {
+    let tokens: Vec<Token<'_>> = Tokens::new(statement.as_bytes()).collect();
+    let mut depth = 0_usize;
+    let mut is_charset_given = false;
+    let mut found = Vec::new();
+    let mut default = None;
+    for (at, token) in tokens.iter().enumerate() {
+        match token.kind {
+            Kind::Mark(b'(') => depth += 1,
+            Kind::Mark(b')') => depth = depth.saturating_sub(1),
+            Kind::Mark(b',') if depth == 1 => is_charset_given = false,
+            Kind::Word if depth == 1 && token.is_word("CHARACTER") => is_charset_given = true,
+            Kind::Word if depth == 1 && token.is_word("COLLATE") && !is_charset_given => {
+                found.extend(tokens.get(at + 1).map(|collation| (token.at, *collation)));
+            }
+            Kind::Word if depth == 0 && token.is_word("COLLATE") && default.is_none() => default = tokens.get(at + 2).copied(),
+            _ => {}
+        }
+    }
+    let Some(default) = default else { return statement.to_owned() };
+    let mut result = String::new();
+    let mut from = 0;
+    for (start, collation) in found.into_iter().filter(|(_, collation)| collation.bytes == default.bytes) {
+        result.push_str(statement.get(from..start).unwrap_or_default().trim_end());
+        from = collation.at + collation.bytes.len();
+    }
+    result.push_str(statement.get(from..).unwrap_or_default());
+    result
 }
 
 /// The source's CREATE TABLE with the shadow's name, and its unqualified REFERENCES pointing to the source's schema.
@@ -191,7 +224,7 @@ fn significant_tokens(text: &str) -> Option<Vec<(usize, String)>> {
     tokens
         .into_iter()
         .filter_map(|token| match token.token {
-            Token::Word(word) if word.quote_style.is_none() => Some((token.span.start, word.value)),
+            Part::Word(word) if word.quote_style.is_none() => Some((token.span.start, word.value)),
             _ => None,
         })
         .map(|(start, word)| {
@@ -250,13 +283,16 @@ pub async fn undo(link: &mut Link, names: &Names) -> Result<(), Error> {
 async fn drop_probes(link: &mut Link, names: &Names) -> Result<(), Error> {
     let probes = link
         .texts(&format!(
-            "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_NAME LIKE {}",
+            "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA IN ({}, {}) AND TABLE_NAME LIKE {}",
             literal(&names.shadow.schema),
+            literal(&names.retired.schema),
             literal(&format!("{}%", PROBE_PREFIX.replace('_', "\\_")))
         ))
         .await?;
-    for table in probes.into_iter().filter_map(|row| row.into_iter().next()) {
-        link.run(&format!("DROP TABLE IF EXISTS {}", TableName::new(names.shadow.schema.clone(), table).quoted())).await?;
+    for probe in probes {
+        if let [schema, table] = probe.as_slice() {
+            link.run(&format!("DROP TABLE IF EXISTS {}", TableName::new(schema.clone(), table.clone()).quoted())).await?;
+        }
     }
     Ok(())
 }
@@ -304,6 +340,15 @@ mod tests {
         let other = Names::of(&TableName::new(format!("{}y", "x".repeat(63)), "t"));
         assert_ne!(long.shadow.schema, other.shadow.schema);
         assert!(!Names::of(&TableName::new("émoi", "t")).sort_after_source());
+    }
+
+    #[test]
+    fn collations_that_come_from_the_table_are_not_given_to_columns() {
+        let statement = "CREATE TABLE `t` (\n  `a` varchar(9) COLLATE utf8mb4_bin DEFAULT 'x COLLATE utf8mb4_bin',\n  `b` varchar(9) CHARACTER SET latin1 COLLATE latin1_bin,\n  \
+                         `c` varchar(9) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,\n  `d` int GENERATED ALWAYS AS ((`a` collate utf8mb4_bin)) VIRTUAL\n) ENGINE=InnoDB \
+                         DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin";
+        assert_eq!(without_inherited_collations(statement), statement.replacen(" COLLATE utf8mb4_bin DEFAULT", " DEFAULT", 1));
+        assert_eq!(without_inherited_collations("CREATE TABLE `t` (`a` int)"), "CREATE TABLE `t` (`a` int)");
     }
 
     #[test]

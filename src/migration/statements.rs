@@ -28,8 +28,14 @@ pub struct Statements {
     force: String,
     source_key: Vec<String>,
     shadow_key: Vec<String>,
-    source_columns: String,
+    source_columns: Vec<String>,
     shadow_columns: String,
+    /// A column of the shadow that can be set: a row that stays as it is, is told so by giving this its own value.
+    kept: String,
+    /// Key columns that are no columns of the rows: source and shadow side.
+    key_beside: Vec<(String, String)>,
+    /// Columns of the shadow that every row must be given, and what.
+    filled: Vec<(String, &'static str)>,
     key_expressions: String,
     uncovered: Option<String>,
     is_primary: bool,
@@ -49,7 +55,7 @@ impl Statements {
         key_expressions: &[String],
         share: &'static str,
     ) -> Self {
-        let list = |names: Vec<String>| names.join(", ");
+        let beside = mapping.key.columns.iter().filter(|key| !mapping.pairs.iter().any(|pair| pair.shadow.name == key.shadow.name));
         let in_key = |name: &str| mapping.key.columns.iter().any(|pair| pair.source.name == name) || primary.contains(&name);
         Self {
             source: source.quoted(),
@@ -57,8 +63,11 @@ impl Statements {
             force: format!("FORCE INDEX ({})", quote_identifier(&mapping.key.source_index)),
             source_key: mapping.key.columns.iter().map(|pair| quote_identifier(&pair.source.name)).collect(),
             shadow_key: mapping.key.columns.iter().map(|pair| quote_identifier(&pair.shadow.name)).collect(),
-            source_columns: list(mapping.pairs.iter().map(|pair| quote_identifier(&pair.source.name)).collect()),
-            shadow_columns: list(mapping.pairs.iter().map(|pair| quote_identifier(&pair.shadow.name)).collect()),
+            source_columns: mapping.pairs.iter().map(|pair| quote_identifier(&pair.source.name)).collect(),
+            kept: mapping.pairs.first().map_or_else(String::new, |pair| quote_identifier(&pair.shadow.name)),
+            key_beside: beside.map(|pair| (quote_identifier(&pair.source.name), quote_identifier(&pair.shadow.name))).collect(),
+            filled: mapping.filled.iter().map(|(name, value)| (quote_identifier(name), *value)).collect(),
+            shadow_columns: mapping.pairs.iter().map(|pair| quote_identifier(&pair.shadow.name)).collect::<Vec<_>>().join(", "),
             key_expressions: key_expressions.join(", "),
             uncovered: mapping.pairs.iter().map(|pair| &pair.source.name).find(|name| !in_key(name)).map(|name| quote_identifier(name)),
             is_primary: mapping.key.source_index == "PRIMARY",
@@ -96,11 +105,11 @@ impl Statements {
 
     /// Copies one chunk on the server. Rows whose key is there already stay as they are (I-E1).
     pub fn copy(&self, range: &Range) -> String {
-        let skip = self.shadow_key.first().map_or("", String::as_str);
+        let skip = &self.kept;
         format!(
             "INSERT INTO {shadow} ({}) SELECT {} FROM {} AS `tg_source` {} WHERE {} ON DUPLICATE KEY UPDATE {shadow}.{skip} = {shadow}.{skip}",
-            self.shadow_columns,
-            prefixed(&self.source_columns),
+            self.written_columns(),
+            self.values("`tg_source`."),
             self.source,
             self.force,
             condition(&self.source_key_of("`tg_source`"), range),
@@ -159,7 +168,7 @@ impl Statements {
     /// Brings rows of the source, which were deleted from the shadow before, into it; one that another unique key turns away
     /// is left out.
     pub fn insert_where_free(&self, keys: &[Literals]) -> String {
-        let skip = self.shadow_key.first().map_or("", String::as_str);
+        let skip = &self.kept;
         format!("{} ON DUPLICATE KEY UPDATE {shadow}.{skip} = {shadow}.{skip}", self.insert(keys), shadow = self.shadow)
     }
 
@@ -168,8 +177,8 @@ impl Statements {
         format!(
             "INSERT INTO {} ({}) SELECT {} FROM {} {} WHERE {}",
             self.shadow,
-            self.shadow_columns,
-            self.source_columns,
+            self.written_columns(),
+            self.values(""),
             self.source,
             self.force,
             one_of(&self.source_key, keys)
@@ -235,8 +244,8 @@ impl Statements {
     pub fn convert_into(&self, scratch: &str, range: &Range) -> String {
         format!(
             "INSERT INTO {scratch} ({}) SELECT {} FROM {} {} WHERE {}",
-            self.shadow_columns,
-            self.source_columns,
+            self.scratch_columns(),
+            self.source_columns.iter().chain(self.key_beside.iter().map(|(source, _)| source)).cloned().collect::<Vec<_>>().join(", "),
             self.source,
             self.force,
             condition(&self.source_key, range)
@@ -249,9 +258,28 @@ impl Statements {
         format!(
             "CREATE TEMPORARY TABLE {scratch} (KEY ({})) AS SELECT {} FROM {} LIMIT 0",
             self.shadow_key.join(", "),
-            self.shadow_columns,
+            self.scratch_columns(),
             self.shadow
         )
+    }
+
+    /// The columns of the scratch table: those of the rows, and the key's.
+    fn scratch_columns(&self) -> String {
+        let beside = self.key_beside.iter().map(|(_, shadow)| shadow.as_str());
+        std::iter::once(self.shadow_columns.as_str()).chain(beside).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The shadow's columns that an INSERT writes.
+    fn written_columns(&self) -> String {
+        let filled = self.filled.iter().map(|(name, _)| name.as_str());
+        let pairs = Some(self.shadow_columns.as_str()).filter(|columns| !columns.is_empty());
+        pairs.into_iter().chain(filled).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Their values; `prefix` stands before each column of the source.
+    fn values(&self, prefix: &str) -> String {
+        let columns = self.source_columns.iter().map(|name| format!("{prefix}{name}"));
+        columns.chain(self.filled.iter().map(|(_, value)| (*value).to_owned())).collect::<Vec<_>>().join(", ")
     }
 
     fn key_expressions_of(&self, alias: &str) -> String {
@@ -275,12 +303,6 @@ impl Statements {
     fn source_key_of(&self, table: &str) -> Vec<String> {
         self.source_key.iter().map(|column| format!("{table}.{column}")).collect()
     }
-}
-
-/// The columns of a list, each with the source's alias before it: the shadow has the same table name.
-fn prefixed(columns: &str) -> String {
-    // Columns are separated by "`, `": a comma within a name stands inside backticks and is not followed by that.
-    format!("`tg_source`.{}", columns.replace("`, `", "`, `tg_source`.`"))
 }
 
 /// `(k1, k2) > after AND (k1, k2) <= through`, written so that the server reads only that range of the index.
@@ -353,7 +375,8 @@ mod tests {
         let mut pairs = key.clone();
         pairs.push(pair("a,`b", "c"));
         let expressions: Vec<String> = key.iter().map(|pair| quote_identifier(&pair.source.name)).collect();
-        let mapping = Mapping { pairs, key: SharedKey { source_index: "PRIMARY".into(), columns: key } };
+        let key = SharedKey { source_index: "PRIMARY".into(), columns: key };
+        let mapping = Mapping { pairs, key, filled: vec![("n".into(), "0")], helper: None };
         Statements::new(
             &TableName::new("db", "t"),
             &TableName::new("~shadow_db", "t"),
@@ -373,7 +396,7 @@ mod tests {
         let range = Range { after: Some(lits(&["5"])), through: Some(lits(&["9"])) };
         assert_eq!(
             statements(&[("id", "key")]).copy(&range),
-            "INSERT INTO `~shadow_db`.`t` (`key`, `c`) SELECT `tg_source`.`id`, `tg_source`.`a,``b` FROM `db`.`t` AS `tg_source` FORCE INDEX (`PRIMARY`) \
+            "INSERT INTO `~shadow_db`.`t` (`key`, `c`, `n`) SELECT `tg_source`.`id`, `tg_source`.`a,``b`, 0 FROM `db`.`t` AS `tg_source` FORCE INDEX (`PRIMARY`) \
              WHERE (((`tg_source`.`id` > 5))) AND (((`tg_source`.`id` <= 9))) ON DUPLICATE KEY UPDATE `~shadow_db`.`t`.`key` = `~shadow_db`.`t`.`key`"
                 .replace("(((", "((")
                 .replace(")))", "))")

@@ -4,7 +4,7 @@
 //! Never: panics, whatever the bytes.
 
 use crate::schema::binlog_row::DecodeError;
-use crate::schema::key::{KeyKind, KeyValue, padded};
+use crate::schema::key::{KeyKind, KeyValue, float, padded};
 
 /// How long a column's value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,10 +27,20 @@ pub(super) enum Reading {
     Time { fsp: u8 },
     OldTime,
     Year,
+    Bit,
+    Float,
+    Double,
+    Timestamp { fsp: u8 },
+    OldTimestamp,
 }
 
 /// The type codes of the table map that need a name.
 pub(super) mod code {
+    pub(in crate::schema) const FLOAT: u8 = 4;
+    pub(in crate::schema) const DOUBLE: u8 = 5;
+    pub(in crate::schema) const TIMESTAMP: u8 = 7;
+    pub(in crate::schema) const BIT: u8 = 16;
+    pub(in crate::schema) const TIMESTAMP2: u8 = 17;
     pub(in crate::schema) const DATE: u8 = 10;
     pub(in crate::schema) const TIME: u8 = 11;
     pub(in crate::schema) const DATETIME: u8 = 12;
@@ -111,7 +121,12 @@ pub(super) fn reading(code: u8, metadata: [u8; 2], kind: &KeyKind) -> Option<Rea
         | (KeyKind::Int { bytes: 3, unsigned }, 9)
         | (KeyKind::Int { bytes: 4, unsigned }, 3)
         | (KeyKind::Int { bytes: 8, unsigned }, 8) => Some(Reading::Int { unsigned: *unsigned }),
-        (KeyKind::Enum, code::ENUM) => Some(Reading::Index),
+        (KeyKind::Enum, code::ENUM) | (KeyKind::Set, code::SET) => Some(Reading::Index),
+        (KeyKind::Bit, code::BIT) => Some(Reading::Bit),
+        (KeyKind::Float, code::FLOAT) => Some(Reading::Float),
+        (KeyKind::Float, code::DOUBLE) => Some(Reading::Double),
+        (KeyKind::Timestamp { fsp }, code::TIMESTAMP2) if *fsp == metadata[0] && *fsp <= 6 => Some(Reading::Timestamp { fsp: *fsp }),
+        (KeyKind::Timestamp { fsp: 0 }, code::TIMESTAMP) => Some(Reading::OldTimestamp),
         (KeyKind::String { fixed_len, .. }, code::VARCHAR | code::VAR_STRING | code::STRING) => {
             Some(Reading::String { fixed_len: *fixed_len })
         }
@@ -162,6 +177,14 @@ pub(super) fn decode(reading: &Reading, bytes: &[u8]) -> Option<KeyValue> {
             let (sign, time) = if raw & 0x80_0000 == 0 { ("", raw) } else { ("-", 0x100_0000_u64.checked_sub(raw)?) };
             KeyValue::Text(format!("{sign}{:02}:{:02}:{:02}", time / 10_000, time / 100 % 100, time % 100))
         }
+        Reading::Bit => KeyValue::UInt(big(bytes)),
+        Reading::Float => float(f64::from(f32::from_le_bytes(bytes.try_into().ok()?))),
+        Reading::Double => float(f64::from_le_bytes(bytes.try_into().ok()?)),
+        Reading::Timestamp { fsp } => {
+            let (whole, fraction) = bytes.split_at_checked(4)?;
+            KeyValue::Text(timestamp(big(whole)) + &fraction_text(big(fraction), *fsp))
+        }
+        Reading::OldTimestamp => KeyValue::Text(timestamp(little(bytes))),
         Reading::Year => KeyValue::Text(match little(bytes) {
             0 => "0000".to_owned(),
             year => (1900 + year).to_string(),
@@ -177,6 +200,29 @@ fn datetime(bytes: &[u8], fsp: u8) -> Option<String> {
     let (hour, minute, second) = (packed >> 12 & 31, packed >> 6 & 63, packed & 63);
     let seconds = format!("{:04}-{:02}-{day:02} {hour:02}:{minute:02}:{second:02}", months / 13, months % 13);
     Some(seconds + &fraction_text(big(fraction), fsp))
+}
+
+/// Seconds since 1970 as date and time in UTC; 0 is the zero date.
+fn timestamp(seconds: u64) -> String {
+    if seconds == 0 {
+        return "0000-00-00 00:00:00".to_owned();
+    }
+    let (mut days, second) = (seconds / 86_400, seconds % 86_400);
+    let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let mut year = 1970;
+    while days >= 365 + u64::from(is_leap(year)) {
+        days -= 365 + u64::from(is_leap(year));
+        year += 1;
+    }
+    let mut month = 1;
+    for length in [31, 28 + u64::from(is_leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30] {
+        if days < length {
+            break;
+        }
+        days -= length;
+        month += 1;
+    }
+    format!("{year:04}-{month:02}-{:02} {:02}:{:02}:{:02}", days + 1, second / 3600, second / 60 % 60, second % 60)
 }
 
 /// TIME2: a number with its fraction, offset so that it sorts; 10 bits of hour, 6 of minute, 6 of second before the fraction.
@@ -282,5 +328,26 @@ impl<'a> Reader<'a> {
             Width::Prefixed(prefix) => usize::try_from(self.little(prefix)?).ok()?,
         };
         self.take(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::timestamp;
+
+    #[test]
+    fn seconds_become_dates() {
+        for (seconds, date) in [
+            (0, "0000-00-00 00:00:00"),
+            (1, "1970-01-01 00:00:01"),
+            (951_782_399, "2000-02-28 23:59:59"),
+            (951_868_799, "2000-02-29 23:59:59"),
+            (1_709_164_800, "2024-02-29 00:00:00"),
+            (1_735_689_599, "2024-12-31 23:59:59"),
+            (2_147_483_647, "2038-01-19 03:14:07"),
+            (4_102_444_800, "2100-01-01 00:00:00"),
+        ] {
+            assert_eq!(timestamp(seconds), date);
+        }
     }
 }

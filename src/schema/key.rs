@@ -67,6 +67,17 @@ pub enum KeyKind {
     Year,
     /// ENUM; its value is the index, from 1, 0 for the empty error value.
     Enum,
+    /// SET; its value is the sum of its members' bits.
+    Set,
+    /// BIT.
+    Bit,
+    /// FLOAT or DOUBLE; the shortest text that is read as the same double.
+    Float,
+    /// TIMESTAMP, in UTC.
+    Timestamp {
+        /// Digits of the fraction, 0 to 6.
+        fsp: u8,
+    },
 }
 
 /// A text that is no value of the column's type.
@@ -87,9 +98,16 @@ impl KeyKind {
     /// Tells whether comparing values here gives exactly the server's order. Not for collated strings, decimals and times.
     pub fn is_ordered(&self) -> bool {
         match self {
-            Self::Int { .. } | Self::Date | Self::DateTime { .. } | Self::Year | Self::Enum => true,
+            Self::Int { .. }
+            | Self::Date
+            | Self::DateTime { .. }
+            | Self::Timestamp { .. }
+            | Self::Year
+            | Self::Enum
+            | Self::Set
+            | Self::Bit => true,
             Self::String { binary, .. } => *binary,
-            Self::Decimal | Self::Time { .. } => false,
+            Self::Decimal | Self::Time { .. } | Self::Float => false,
         }
     }
 
@@ -103,6 +121,10 @@ impl KeyKind {
             Self::Time { .. } => "time",
             Self::Year => "year",
             Self::Enum => "enum",
+            Self::Set => "set",
+            Self::Bit => "bit",
+            Self::Float => "floating point",
+            Self::Timestamp { .. } => "timestamp",
         }
     }
 }
@@ -121,10 +143,15 @@ pub(super) fn padded(bytes: &[u8], fixed_len: Option<u32>) -> KeyValue {
     KeyValue::Bytes(bytes.into_boxed_slice())
 }
 
+/// The text of a double; zero without its sign, as the server compares it.
+pub(super) fn float(number: f64) -> KeyValue {
+    KeyValue::Text(format!("{:e}", if number == 0.0 { 0.0 } else { number }))
+}
+
 impl KeyColumn {
     /// The kind of a column from its row in information_schema.columns (DATA_TYPE, COLUMN_TYPE, CHARACTER_SET_NAME,
-    /// COLLATION_NAME); none where the type cannot be a migration's key: its values have no exact literal (FLOAT, DOUBLE),
-    /// depend on a time zone (TIMESTAMP), or are of a type of one server only (UUID, INET6).
+    /// COLLATION_NAME); none where the type cannot be a migration's key: one that no unique index can hold whole, or of
+    /// one server only (UUID, INET6). The values of a TIMESTAMP are in UTC, and so must the connection be.
     pub fn from_information_schema(data_type: &str, column_type: &str, charset: Option<&str>, collation: Option<&str>) -> Option<KeyKind> {
         let column_type = column_type.to_ascii_lowercase();
         let int = |bytes| Some(KeyKind::Int { bytes, unsigned: column_type.contains("unsigned") });
@@ -142,6 +169,10 @@ impl KeyColumn {
             "time" => Some(KeyKind::Time { fsp: fsp() }),
             "year" => Some(KeyKind::Year),
             "enum" => Some(KeyKind::Enum),
+            "set" => Some(KeyKind::Set),
+            "bit" => Some(KeyKind::Bit),
+            "float" | "double" => Some(KeyKind::Float),
+            "timestamp" => Some(KeyKind::Timestamp { fsp: fsp() }),
             "binary" => Some(binary(Some(length_of(&column_type).unwrap_or(1)))),
             "varbinary" => Some(binary(None)),
             "char" | "varchar" => {
@@ -171,7 +202,7 @@ impl KeyColumn {
                 hex.push('\'');
                 hex
             }
-            KeyValue::Text(text) if self.kind == KeyKind::Decimal => text.clone(),
+            KeyValue::Text(text) if matches!(self.kind, KeyKind::Decimal | KeyKind::Float) => text.clone(),
             KeyValue::Text(text) => format!("'{text}'"),
         }
     }
@@ -182,7 +213,9 @@ impl KeyColumn {
         let name = quote_identifier(&self.name);
         match self.kind {
             KeyKind::String { .. } => format!("HEX({name})"),
-            KeyKind::Enum => format!("{name}+0"),
+            KeyKind::Enum | KeyKind::Bit => format!("{name}+0"),
+            KeyKind::Set => format!("CAST({name} AS UNSIGNED)"),
+            KeyKind::Float => format!("{name}+0.0e0"),
             _ => name,
         }
     }
@@ -199,9 +232,15 @@ impl KeyColumn {
             KeyKind::Int { unsigned: false, .. } => text.parse().map(KeyValue::Int).map_err(|_| bad),
             KeyKind::Int { unsigned: true, .. } => text.parse().map(KeyValue::UInt).map_err(|_| bad),
             // The sum of an ENUM and 0 is a DOUBLE on both servers, written without a fraction.
-            KeyKind::Enum => text.parse().map(KeyValue::UInt).map_err(|_| bad),
+            KeyKind::Enum | KeyKind::Set | KeyKind::Bit => text.parse().map(KeyValue::UInt).map_err(|_| bad),
+            KeyKind::Float => text.parse().map(float).map_err(|_| bad),
             KeyKind::String { fixed_len, .. } => Ok(padded(&from_hex(text).ok_or(bad)?, *fixed_len)),
-            KeyKind::Decimal | KeyKind::Date | KeyKind::DateTime { .. } | KeyKind::Time { .. } | KeyKind::Year => {
+            KeyKind::Decimal
+            | KeyKind::Date
+            | KeyKind::DateTime { .. }
+            | KeyKind::Timestamp { .. }
+            | KeyKind::Time { .. }
+            | KeyKind::Year => {
                 let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || b"-:. ".contains(&byte));
                 if plain { Ok(KeyValue::Text(text.to_owned())) } else { Err(bad) }
             }
@@ -236,8 +275,8 @@ mod tests {
     }
 
     #[test]
-    fn types_without_exact_values_are_no_keys() {
-        for data_type in ["float", "double", "timestamp", "bit", "set", "json", "geometry", "uuid", "inet6", "text", "blob", "vector"] {
+    fn types_that_no_whole_index_holds_are_no_keys() {
+        for data_type in ["json", "geometry", "uuid", "inet6", "text", "blob", "vector"] {
             assert_eq!(KeyColumn::from_information_schema(data_type, data_type, Some("utf8mb4"), Some("utf8mb4_bin")), None, "{data_type}");
         }
     }
@@ -255,6 +294,12 @@ mod tests {
             "'2020-01-02 03:04:05.678'"
         );
         assert_eq!(text.literal(&KeyValue::Null), "NULL");
+        let ratio = column("double", "double", None);
+        for (said, literal) in
+            [("0.1", "1e-1"), ("-0", "0e0"), ("1.7976931348623157e308", "1.7976931348623157e308"), ("16777216", "1.6777216e7")]
+        {
+            assert_eq!(ratio.literal(&ratio.parse_text(Some(said.as_bytes())).unwrap()), literal);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Which column of the source goes into which of the shadow, and by which key rows are told apart.
 
 use super::table::{Column, Table, same_name};
+use crate::ids::quote_identifier;
 use crate::sql::alter::Clause;
 
 /// One column that is copied.
@@ -28,6 +29,22 @@ pub struct Mapping {
     pub pairs: Vec<Pair>,
     /// The key.
     pub key: SharedKey,
+    /// Columns of the shadow that are new, NOT NULL and without a default, with the value that each row gets.
+    pub filled: Vec<(String, &'static str)>,
+    /// What the shadow needs until the swap so that its rows can be found by the key.
+    pub helper: Option<Helper>,
+}
+
+/// The name of the helper's index, and the beginning of its columns' names.
+pub const HELPER: &str = "tidegate_key";
+
+/// A unique index over the source's key, which the ALTER takes away or changes, on the shadow: it is dropped before the swap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Helper {
+    /// Virtual columns that give the key's values as the source has them: name, type and expression.
+    pub columns: Vec<(String, String)>,
+    /// The index's columns.
+    pub index: Vec<String>,
 }
 
 /// Why no mapping exists.
@@ -38,11 +55,24 @@ pub enum NoMapping {
         "the table has no PRIMARY KEY and no UNIQUE key over NOT NULL columns; add one first, for example ALTER TABLE … ADD PRIMARY KEY (…)"
     )]
     SourceHasNoKey,
-    /// It has one, but the shadow does not have it.
+    /// It has one, but the shadow does not have its columns.
     #[error(
-        "no unique key over NOT NULL columns exists both before and after this ALTER; keep or add a UNIQUE NOT NULL key in a first migration and change the other key in a second one"
+        "this ALTER drops the columns by which rows are told apart; keep or add a UNIQUE NOT NULL key in a first migration and drop the other key in a second one"
     )]
     NoSharedKey,
+    /// The new type cannot hold the old values so that they can be told from each other.
+    #[error(
+        "the ALTER changes the key column {column} from {from} to {to}, and rows are told apart by it; this cannot be migrated yet. Change it with the \
+         server's own ALTER, or add another UNIQUE key over NOT NULL columns first"
+    )]
+    KeyChanges {
+        /// Its name in the source.
+        column: String,
+        /// Its type in the source.
+        from: String,
+        /// Its type in the shadow.
+        to: String,
+    },
 }
 
 /// Relates the columns of both tables. `clauses` tells of renames and of columns that were dropped and added again under
@@ -57,9 +87,7 @@ pub fn relate(source: &Table, shadow: &Table, clauses: &[Clause]) -> Result<Mapp
         .filter(|column| !column.is_generated())
         .filter_map(|column| origin(source, &column.name, clauses).map(|from| Pair { source: from.clone(), shadow: column.clone() }))
         .collect();
-
-    let key = shared_key(source, shadow, &pairs)?;
-    Ok(Mapping { pairs, key })
+    with_key(source, shadow, pairs)
 }
 
 /// Relates them for the way back: `altered` is the table after the ALTER and now the source, `former` the one before and now
@@ -78,8 +106,9 @@ pub fn relate_back(altered: &Table, former: &Table, clauses: &[Clause]) -> Resul
             Some(Pair { source: heir.clone(), shadow: column.clone() })
         })
         .collect();
-    let key = shared_key(altered, former, &pairs)?;
-    Ok(Mapping { pairs, key })
+    let mapping = with_key(altered, former, pairs)?;
+    // Nothing can be added to the other table for it.
+    if mapping.helper.is_some() { Err(NoMapping::NoSharedKey) } else { Ok(mapping) }
 }
 
 /// The source's column that a column of the shadow comes from.
@@ -99,22 +128,107 @@ fn origin<'a>(source: &'a Table, shadow_name: &str, clauses: &[Clause]) -> Optio
     if went_away { None } else { source.column(shadow_name) }
 }
 
-fn shared_key(source: &Table, shadow: &Table, pairs: &[Pair]) -> Result<SharedKey, NoMapping> {
-    let mut has_key = false;
+/// Finds the key for pairs of columns.
+fn with_key(source: &Table, shadow: &Table, pairs: Vec<Pair>) -> Result<Mapping, NoMapping> {
+    let filled: Vec<(String, &'static str)> = shadow
+        .columns
+        .iter()
+        .filter(|column| !pairs.iter().any(|pair| pair.shadow.name == column.name))
+        .filter_map(|column| column.implicit_default().map(|value| (column.name.clone(), value)))
+        .collect();
+    // A key column that is generated on both sides by the same expression has the same values, though none can be given.
+    let of_key = |name: &str| -> Option<Pair> {
+        pairs.iter().find(|pair| same_name(&pair.source.name, name)).cloned().or_else(|| {
+            let (from, to) = (source.column(name)?, shadow.column(name)?);
+            let is_same = from.is_generated() && to.is_generated() && from.generation == to.generation && from.has_type_of(to);
+            is_same.then(|| Pair { source: from.clone(), shadow: to.clone() })
+        })
+    };
+    let mut why = NoMapping::SourceHasNoKey;
+    let mut keys = Vec::new();
     for (index, columns) in source.identifying_indexes() {
-        has_key = true;
-        let paired: Option<Vec<Pair>> =
-            columns.iter().map(|name| pairs.iter().find(|pair| same_name(&pair.source.name, name)).cloned()).collect();
-        let Some(paired) = paired else { continue };
-        let shared = shadow.identifying_indexes().any(|(_, shadow_columns)| {
-            shadow_columns.len() == paired.len()
-                && paired.iter().all(|pair| shadow_columns.iter().any(|name| same_name(name, &pair.shadow.name)))
-        });
-        if shared {
-            return Ok(SharedKey { source_index: index.name.clone(), columns: paired });
+        if why == NoMapping::SourceHasNoKey {
+            why = NoMapping::NoSharedKey;
+        }
+        let paired: Option<Vec<Pair>> = columns.iter().map(|name| of_key(name)).collect();
+        if let Some(paired) = paired {
+            keys.push(SharedKey { source_index: index.name.clone(), columns: paired });
         }
     }
-    Err(if has_key { NoMapping::NoSharedKey } else { NoMapping::SourceHasNoKey })
+    let is_shared = |key: &&SharedKey| {
+        key.columns.iter().all(|pair| keeps_values(&pair.source, &pair.shadow))
+            && shadow.identifying_indexes().any(|(_, columns)| {
+                columns.len() == key.columns.len()
+                    && key.columns.iter().all(|pair| columns.iter().any(|name| same_name(name, &pair.shadow.name)))
+            })
+    };
+    if let Some(key) = keys.iter().find(is_shared) {
+        return Ok(Mapping { pairs, key: key.clone(), filled, helper: None });
+    }
+    for key in keys {
+        match helped(key) {
+            Ok((key, helper)) => return Ok(Mapping { pairs, key, filled, helper: Some(helper) }),
+            Err(reason) => why = reason,
+        }
+    }
+    Err(why)
+}
+
+/// Whether every value of the key column is the same value, compared in the same way, in the shadow.
+fn keeps_values(source: &Column, shadow: &Column) -> bool {
+    let is_int = |kind: &str| matches!(kind, "tinyint" | "smallint" | "mediumint" | "int" | "bigint");
+    source.has_type_of(shadow)
+        || is_int(&source.data_type) && is_int(&shadow.data_type)
+        || source.data_type == "varbinary" && shadow.data_type == "varbinary"
+        || source.data_type == "varchar"
+            && shadow.data_type == "varchar"
+            && source.charset == shadow.charset
+            && source.collation == shadow.collation
+}
+
+/// An expression that gives the source's value back from the shadow's column.
+fn back(source: &Column, shadow: &Column) -> Option<String> {
+    let name = quote_identifier(&shadow.name);
+    let is_text = |kind: &str| matches!(kind, "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext");
+    let is_int = matches!(source.data_type.as_str(), "tinyint" | "smallint" | "mediumint" | "int" | "bigint");
+    let digits = |column: &Column| -> Option<u32> {
+        let inside = column.column_type.split_once('(')?.1.split_once(')')?.0;
+        inside.rsplit(',').next()?.trim().parse().ok()
+    };
+    let grows = || digits(shadow).unwrap_or(0) >= digits(source).unwrap_or(0);
+    match (source.data_type.as_str(), shadow.data_type.as_str()) {
+        ("char" | "varchar", to) if is_text(to) => Some(name),
+        (_, to) if is_int && (to == "decimal" || is_text(to)) => Some(name),
+        ("enum", "enum") | ("date", "datetime") => Some(name),
+        ("decimal", "decimal") | ("datetime", "datetime") | ("time", "time") if grows() => Some(name),
+        ("binary", "binary") if grows() => Some(format!("LEFT({name}, {})", digits(source)?)),
+        _ => None,
+    }
+}
+
+/// The key with a helper on the shadow.
+fn helped(mut key: SharedKey) -> Result<(SharedKey, Helper), NoMapping> {
+    let mut helper = Helper { columns: Vec::new(), index: Vec::new() };
+    for (number, pair) in key.columns.iter_mut().enumerate() {
+        if !keeps_values(&pair.source, &pair.shadow) {
+            let Some(expression) = back(&pair.source, &pair.shadow) else {
+                return Err(NoMapping::KeyChanges {
+                    column: pair.source.name.clone(),
+                    from: pair.source.column_type.clone(),
+                    to: pair.shadow.column_type.clone(),
+                });
+            };
+            let name = format!("{HELPER}_{number}");
+            let charset = match pair.source.charset.as_str() {
+                "" => String::new(),
+                charset => format!(" CHARACTER SET {charset} COLLATE {}", pair.source.collation),
+            };
+            helper.columns.push((name.clone(), format!("{}{charset} AS ({expression}) VIRTUAL", pair.source.column_type)));
+            pair.shadow = Column { name, ..pair.source.clone() };
+        }
+        helper.index.push(pair.shadow.name.clone());
+    }
+    Ok((key, helper))
 }
 
 #[cfg(test)]
@@ -169,7 +283,11 @@ mod tests {
         let shadow = table(&["id", "u"], vec![unique("PRIMARY", &["u", "id"]), unique("uu", &["u"])]);
         assert_eq!(relate(&source, &shadow, &[]).unwrap().key.source_index, "uu");
         let shadow = table(&["id", "u"], vec![unique("PRIMARY", &["u", "id"])]);
-        assert_eq!(relate(&source, &shadow, &[]), Err(NoMapping::NoSharedKey));
+        let helped = relate(&source, &shadow, &[]).unwrap();
+        assert_eq!((helped.key.source_index.as_str(), helped.helper.unwrap().index), ("PRIMARY", vec!["id".to_owned()]));
+        let without = table(&["u"], vec![unique("PRIMARY", &["u"])]);
+        let lone = table(&["id", "u"], vec![unique("PRIMARY", &["id"])]);
+        assert_eq!(relate(&lone, &without, &[Clause::DropColumn("id".into())]), Err(NoMapping::NoSharedKey));
         let source = table(&["id", "u"], vec![]);
         assert_eq!(relate(&source, &shadow, &[]), Err(NoMapping::SourceHasNoKey));
     }
@@ -188,6 +306,32 @@ mod tests {
         let swapped =
             [Clause::RenameColumn { from: "a".into(), to: "b".into() }, Clause::RenameColumn { from: "b".into(), to: "a".into() }];
         assert_eq!(names(&relate_back(&former, &former, &swapped).unwrap()), [("id", "id"), ("b", "a"), ("gone", "gone"), ("a", "b")]);
+    }
+
+    #[test]
+    fn a_key_of_another_type_is_given_back_by_a_virtual_column() {
+        let mut source = table(&["k"], vec![unique("PRIMARY", &["k"])]);
+        source.columns[0].data_type = "varchar".into();
+        source.columns[0].column_type = "varchar(9)".into();
+        source.columns[0].charset = "latin1".into();
+        source.columns[0].collation = "latin1_bin".into();
+        let mut shadow = source.clone();
+        shadow.columns[0].collation = "latin1_german1_ci".into();
+        let mapping = relate(&source, &shadow, &[]).unwrap();
+        let helper = mapping.helper.unwrap();
+        let definition = "varchar(9) CHARACTER SET latin1 COLLATE latin1_bin AS (`k`) VIRTUAL";
+        assert_eq!(helper.columns, [("tidegate_key_0".to_owned(), definition.to_owned())]);
+        assert_eq!(mapping.key.columns[0].shadow.name, "tidegate_key_0");
+        shadow.columns[0].data_type = "date".into();
+        assert!(matches!(relate(&source, &shadow, &[]), Err(NoMapping::KeyChanges { .. })));
+    }
+
+    #[test]
+    fn columns_that_rows_must_be_given_are_filled() {
+        let source = table(&["id"], vec![unique("PRIMARY", &["id"])]);
+        let mut shadow = table(&["id", "n", "d"], vec![unique("PRIMARY", &["id"])]);
+        shadow.columns[2].default = Some("5".into());
+        assert_eq!(relate(&source, &shadow, &[]).unwrap().filled, [("n".to_owned(), "0")]);
     }
 
     #[test]

@@ -19,8 +19,8 @@ pub struct Column {
     pub extra: String,
     /// Its expression, where it is generated.
     pub generation: String,
-    /// It has a DEFAULT, be it NULL.
-    pub has_default: bool,
+    /// Its default as the dictionary writes it; `None` where a row without a value for it is refused, or gets NULL.
+    pub default: Option<String>,
 }
 
 impl Column {
@@ -30,6 +30,26 @@ impl Column {
         !self.generation.is_empty() && (extra.contains("GENERATED") && !extra.contains("DEFAULT_GENERATED"))
             || extra.contains("VIRTUAL")
             || extra.contains("PERSISTENT")
+    }
+
+    /// The value that the server's own ALTER gives rows for a NOT NULL column without a default, as SQL; none where rows need no such value.
+    pub fn implicit_default(&self) -> Option<&'static str> {
+        if self.is_nullable || self.default.is_some() || self.is_generated() || self.extra.to_ascii_lowercase().contains("auto_increment") {
+            return None;
+        }
+        match self.data_type.to_ascii_lowercase().as_str() {
+            "date" => Some("'0000-00-00'"),
+            "datetime" | "timestamp" => Some("'0000-00-00 00:00:00'"),
+            "time" => Some("'00:00:00'"),
+            "enum" => Some("1"),
+            "json" => Some("CAST('null' AS JSON)"),
+            "uuid" => Some("'00000000-0000-0000-0000-000000000000'"),
+            "inet6" => Some("'::'"),
+            "inet4" => Some("'0.0.0.0'"),
+            "tinyint" | "smallint" | "mediumint" | "int" | "bigint" | "decimal" | "float" | "double" | "bit" | "year" => Some("0"),
+            kind if ["char", "text", "blob", "binary", "set"].iter().any(|part| kind.contains(part)) => Some("''"),
+            _ => None,
+        }
     }
 
     /// Same type, charset and collation: values go over without conversion.

@@ -23,6 +23,8 @@ pub enum Clause {
     RenameTable,
     /// EXCHANGE, DISCARD, IMPORT, TRUNCATE, DROP PARTITION and the like, which change rows, not only the schema; the words.
     ChangesRows(String),
+    /// AUTO_INCREMENT = n, the table option.
+    Counter,
     /// ALGORITHM = …
     Algorithm(String),
     /// LOCK = …
@@ -136,6 +138,13 @@ fn takes_all_that_follows(tokens: &[Token<'_>]) -> bool {
 
 fn read_clause(tokens: &[Token<'_>], clauses: &mut Vec<Clause>) {
     let Some((first, rest)) = tokens.split_first() else { return };
+    // The only other place of the word, a column's definition, has neither after it.
+    if tokens
+        .windows(2)
+        .any(|two| matches!(two, [word, next] if word.is_word("AUTO_INCREMENT") && (next.is_mark(b'=') || next.kind == Kind::Number)))
+    {
+        clauses.push(Clause::Counter);
+    }
     let other = || Clause::Other(first_words(tokens, 3));
     let clause = if first.is_word("CHANGE") {
         match skip_column(rest) {
@@ -357,6 +366,13 @@ mod tests {
             &[add("a")],
         );
         check("ENGINE=InnoDB ROW_FORMAT=DYNAMIC, COMMENT='a, DROP b' , FORCE", &[other("ENGINE"), other("COMMENT"), other("FORCE")]);
+    }
+
+    #[test]
+    fn the_counter_is_seen() {
+        check("AUTO_INCREMENT = 5, ADD a INT", &[Clause::Counter, other("AUTO_INCREMENT"), add("a")]);
+        check("COMMENT 'x' auto_increment 7", &[Clause::Counter, other("COMMENT")]);
+        check("ADD a INT AUTO_INCREMENT UNIQUE", &[add("a")]);
     }
 
     #[test]

@@ -157,13 +157,21 @@ pub struct Server {
     is_strict: bool,
     /// The only server that may answer.
     only: Option<Arc<Facts>>,
+    in_utc: bool,
 }
 
 impl Server {
     /// The server and account of the configuration.
     pub fn new(upstream: &config::Upstream) -> Self {
         let connect_timeout = Duration::from_millis(upstream.connect_timeout_ms);
-        Self { upstream: Arc::new(upstream.clone()), connect_timeout, is_strict: false, only: None }
+        Self { upstream: Arc::new(upstream.clone()), connect_timeout, is_strict: false, only: None, in_utc: false }
+    }
+
+    /// The same server, with the engine's connections in UTC: where a TIMESTAMP tells rows apart, and nothing is converted between
+    /// a TIMESTAMP and another type. In a zone with summer time two of them can read the same.
+    #[must_use]
+    pub fn in_utc(&self) -> Self {
+        Self { in_utc: true, ..self.clone() }
     }
 
     /// `host:port`, for messages.
@@ -220,6 +228,9 @@ impl Server {
         .await?;
         if self.is_strict {
             link.run("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')").await?;
+        }
+        if self.in_utc {
+            link.run("SET SESSION time_zone = '+00:00'").await?;
         }
         Ok(link)
     }

@@ -22,6 +22,7 @@ macro_rules! on_both_servers {
     )+};
 }
 
+mod catalogue;
 mod commands;
 mod cutover;
 mod engine;

@@ -55,7 +55,7 @@ impl Copy {
     pub async fn new(job: Job, watermark: Vec<String>, rows: u64, reached: watch::Receiver<Reached>) -> Result<Self, Error> {
         let after = if watermark.is_empty() { None } else { Some(job.keys.parse_texts(&watermark)?) };
         let link = job.server.connect_engine().await?;
-        let cursor = Cursor { link, after, is_over: false, rows: ROWS_FIRST };
+        let cursor = Cursor { link, after, is_over: false, rows: crate::failpoints::value("copy.rows").unwrap_or(ROWS_FIRST) };
         Ok(Self { job, cursor: Mutex::new(cursor), done: StdMutex::new(Watermark::new(watermark, rows)), reached })
     }
 
@@ -129,6 +129,9 @@ impl Copy {
 
     /// Brings the next chunks nearer to the time that a chunk should take.
     async fn adapt(&self, rows: u64, took: Duration) {
+        if crate::failpoints::value("copy.rows").is_some() {
+            return;
+        }
         let mut cursor = self.cursor.lock().await;
         let target = Duration::from_millis(self.job.config.copy.chunk_target_ms.max(1)).as_secs_f64();
         let factor = (target / took.as_secs_f64().max(1e-4)).clamp(0.5, 2.0);

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::super::apply;
 use super::super::error::Error;
+use super::super::final_form;
 use super::super::job::Job;
 use super::super::tail::Reached;
 use super::Steps;
@@ -128,6 +129,8 @@ async fn catch_up(attempt: &mut Attempt<'_>, held: &Held, crew: &mut Crew, appli
     let (link, in_transaction) = if applier == Applier::Lock { (&mut crew.lock, false) } else { (&mut crew.apply, true) };
     let settled = apply::settle_under_lock(attempt.job, link, in_transaction);
     Attempt::within(attempt.deadline, "applying the last changes", settled).await?;
+    let final_form = final_form::take(attempt.job, if applier == Applier::Lock { &mut crew.lock } else { &mut crew.apply });
+    Attempt::within(attempt.deadline, "the last changes of the shadow's definition", final_form).await?;
     attempt.steps.mark("apply");
     Ok(crate::failpoints::reach("cutover.caught_up").await?)
 }

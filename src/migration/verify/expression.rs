@@ -32,9 +32,20 @@ pub fn row(pairs: &[Pair], side: Side, prefix: &str) -> String {
     });
     let nullable = pairs.iter().filter(|pair| is_nullable(pair)).enumerate();
     let nulls = nullable.map(|(n, pair)| format!("(({prefix}{} IS NULL) << {})", quote_identifier(&of(pair).name), n % 64));
-    let numbers = [turned.collect::<Vec<_>>().join(" ^ "), nulls.collect::<Vec<_>>().join(" ^ ")];
+    let numbers = [together(&turned.collect::<Vec<_>>()), together(&nulls.collect::<Vec<_>>())];
     parts.extend(numbers.into_iter().filter(|number| !number.is_empty()));
     format!("CRC32(CONCAT_WS('#', {}))", parts.join(", "))
+}
+
+/// All numbers as one; never a thousand levels deep, which would be more than a server's stack holds.
+fn together(numbers: &[String]) -> String {
+    match numbers.len() {
+        0..=16 => numbers.join(" ^ "),
+        count => {
+            let (one, other) = numbers.split_at(count / 2);
+            format!("({}) ^ ({})", together(one), together(other))
+        }
+    }
 }
 
 fn is_nullable(pair: &Pair) -> bool {

@@ -17,6 +17,7 @@ use super::job::Job;
 use super::keys::KeyRange;
 use super::tail::Reached;
 use crate::schema::key::Key;
+use crate::schema::mapping::Pair;
 use crate::upstream::{self, Link};
 
 mod expression;
@@ -58,7 +59,9 @@ struct Links {
 /// [`Error::Refused`] with the server's own 1062 where a new unique key turns a row away; [`Error::Damaged`] for a difference
 /// that nothing explains; the server's errors.
 pub async fn run(job: Job, reached: watch::Receiver<Reached>, copy: Arc<Copy>, copied: watch::Receiver<bool>) -> Result<(), Error> {
-    let converts = job.mapping.pairs.iter().any(|pair| !pair.source.has_type_of(&pair.shadow));
+    // Without strict mode a NULL becomes a value where the column is NOT NULL now.
+    let fills = |pair: &Pair| pair.source.is_nullable && !pair.shadow.is_nullable;
+    let converts = job.mapping.pairs.iter().any(|pair| fills(pair) || !pair.source.has_type_of(&pair.shadow));
     let pairs = job.mapping.pairs.as_slice();
     // Where values are converted, the source's rows are compared as the scratch table has them, which is like the shadow.
     let source_side = if converts { Side::Shadow } else { Side::Source };
@@ -110,7 +113,10 @@ async fn next(job: &Job, cursor: &Mutex<Cursor>, copy: &Copy, copied: &mut watch
             let Some(after) = cursor.next.clone() else { return Ok(None) };
             let limit = if is_copied { None } else { Some(job.keys.parse_texts(&watermark)?) };
             let within = job.keys.range(&KeyRange { after: after.clone(), through: limit });
-            let found = cursor.link.rows(&job.statements.boundary_within(&within, CHUNK_ROWS)).await?;
+            let found = cursor
+                .link
+                .rows(&job.statements.boundary_within(&within, crate::failpoints::value("verify.rows").unwrap_or(CHUNK_ROWS)))
+                .await?;
             let through = found.first().map(|row| job.keys.parse(row)).transpose()?;
             if through.is_some() || is_copied {
                 cursor.next = through.clone().map(Some);

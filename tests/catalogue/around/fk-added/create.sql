@@ -1,0 +1,4 @@
+CREATE TABLE p (id INT PRIMARY KEY, x INT);
+INSERT INTO p VALUES (1, 1), (2, 2), (3, 3), (4, 4);
+CREATE TABLE t (id INT PRIMARY KEY, p_id INT, a INT);
+INSERT INTO t VALUES (1, 1, 1), (2, 2, 2), (3, 3, 3), (4, NULL, 4);

@@ -1,0 +1,2 @@
+DELETE FROM p WHERE id = 3;
+DELETE FROM t WHERE id = 3;

@@ -1,0 +1,2 @@
+-- a parent above and a child below
+ADD COLUMN z INT

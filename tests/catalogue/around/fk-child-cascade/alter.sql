@@ -1,0 +1,2 @@
+-- a child with cascades points to the table
+ADD COLUMN z INT

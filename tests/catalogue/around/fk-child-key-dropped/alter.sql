@@ -1,0 +1,2 @@
+-- the column that a child points to is dropped
+DROP COLUMN u

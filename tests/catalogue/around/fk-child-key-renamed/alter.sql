@@ -1,0 +1,2 @@
+-- the column that a child points to is renamed
+RENAME COLUMN id TO key_id

@@ -1,0 +1,2 @@
+-- the column that a child points to changes its type
+MODIFY id BIGINT NOT NULL

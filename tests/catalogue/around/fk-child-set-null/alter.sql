@@ -1,0 +1,2 @@
+-- a child with SET NULL points to the table
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- a child points to a unique column
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- a child points to the table
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- three children, one of them in both roles
+ADD COLUMN z INT

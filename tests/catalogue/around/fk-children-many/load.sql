@@ -1,0 +1,2 @@
+INSERT INTO c3 VALUES (3, 4);
+UPDATE t SET a = 9 WHERE id = 1;

@@ -1,0 +1,1 @@
+INSERT INTO t (id, parent) VALUES (90, 99);

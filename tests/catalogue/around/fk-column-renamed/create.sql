@@ -1,0 +1,4 @@
+CREATE TABLE p (id INT PRIMARY KEY, x INT);
+INSERT INTO p VALUES (1, 1), (2, 2), (3, 3), (4, 4);
+CREATE TABLE t (id INT PRIMARY KEY, p_id INT, a INT, CONSTRAINT fk_p FOREIGN KEY (p_id) REFERENCES p (id));
+INSERT INTO t VALUES (1, 1, 1), (2, 2, 2), (3, 3, 3), (4, NULL, 4), (5, 1, 5);

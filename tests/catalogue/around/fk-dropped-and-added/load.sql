@@ -1,0 +1,1 @@
+UPDATE t SET p_id = 4 WHERE id = 2;

@@ -1,0 +1,2 @@
+-- a foreign key is dropped
+DROP FOREIGN KEY fk_p

@@ -1,0 +1,2 @@
+-- its parent's deletes cascade into it
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- its parent's deletes set NULL
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- a foreign key of its own stays
+ADD COLUMN z INT

@@ -1,0 +1,6 @@
+UPDATE t SET p_id = 4 WHERE id = 2;
+INSERT INTO t VALUES (6, 99, 6);
+INSERT INTO t VALUES (7, 2, 7);
+-- later
+DELETE FROM p WHERE id = 1;
+UPDATE t SET id = 30 WHERE id = 3;

@@ -1,0 +1,2 @@
+DELETE FROM t WHERE id = 1;
+INSERT INTO t (id, up) VALUES (90, 99);

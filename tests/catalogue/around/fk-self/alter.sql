@@ -1,0 +1,2 @@
+-- a foreign key to itself
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- a foreign key that the server named
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- triggers and a child
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- a function that reads the table
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+CALL p(102);
+SELECT * FROM t ORDER BY id;

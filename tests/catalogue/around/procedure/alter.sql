@@ -1,0 +1,2 @@
+-- a procedure that writes the table
+ADD COLUMN z INT

@@ -1,0 +1,8 @@
+CREATE TABLE t (id INT PRIMARY KEY, a INT, b VARCHAR(40));
+CREATE TABLE log (n INT AUTO_INCREMENT PRIMARY KEY, what VARCHAR(100));
+INSERT INTO t VALUES (1, 1, 'a'), (2, 2, 'b'), (3, 3, 'c'), (4, 4, 'd'), (5, NULL, NULL);
+CREATE PROCEDURE p(n INT)
+BEGIN
+  INSERT INTO t (id, a) VALUES (n, n);
+  UPDATE t SET a = a + 1 WHERE id = n;
+END;

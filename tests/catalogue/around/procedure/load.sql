@@ -1,0 +1,3 @@
+CALL p(100);
+-- later
+CALL p(101);

@@ -1,0 +1,2 @@
+-- a trigger with a body of several statements
+ADD COLUMN z INT, MODIFY a BIGINT

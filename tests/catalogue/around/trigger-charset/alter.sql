@@ -1,0 +1,2 @@
+-- a trigger made in another charset
+ADD COLUMN z INT

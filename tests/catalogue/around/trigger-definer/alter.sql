@@ -1,0 +1,2 @@
+-- a trigger with another definer
+ADD COLUMN z INT

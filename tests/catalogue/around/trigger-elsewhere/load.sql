@@ -1,0 +1,4 @@
+INSERT INTO o VALUES (100);
+UPDATE t SET a = 7 WHERE id = 100;
+-- later
+INSERT INTO o VALUES (101);

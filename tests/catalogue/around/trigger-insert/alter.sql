@@ -1,0 +1,2 @@
+-- a trigger before INSERT
+ADD COLUMN z INT

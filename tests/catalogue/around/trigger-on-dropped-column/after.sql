@@ -1,0 +1,2 @@
+INSERT INTO t (id, a) VALUES (90, 90);
+UPDATE t SET a = 91 WHERE id = 2;

@@ -1,0 +1,2 @@
+-- a trigger on a column that is dropped
+DROP COLUMN b

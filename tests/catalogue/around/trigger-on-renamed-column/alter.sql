@@ -1,0 +1,2 @@
+-- a trigger on a column that is renamed
+RENAME COLUMN b TO bb

@@ -1,0 +1,2 @@
+-- a trigger that reads its own table
+ADD COLUMN z INT

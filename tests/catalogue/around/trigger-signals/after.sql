@@ -1,0 +1,1 @@
+UPDATE t SET a = 500 WHERE id = 4;

@@ -1,0 +1,2 @@
+-- a trigger that refuses
+ADD COLUMN z INT

@@ -1,0 +1,4 @@
+INSERT INTO t (id, a) VALUES (90, 90);
+UPDATE t SET a = 91 WHERE id = 90;
+DELETE FROM t WHERE id = 90;
+SELECT what FROM log ORDER BY n;

@@ -1,0 +1,2 @@
+-- six triggers
+ADD COLUMN z INT

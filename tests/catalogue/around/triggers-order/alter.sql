@@ -1,0 +1,2 @@
+-- several triggers of one kind keep their order
+ADD COLUMN z INT

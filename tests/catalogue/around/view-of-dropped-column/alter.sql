@@ -1,0 +1,2 @@
+-- a view on a column that is dropped
+DROP COLUMN a

@@ -1,0 +1,2 @@
+-- a view on a view, with a check option
+ADD COLUMN z INT FIRST

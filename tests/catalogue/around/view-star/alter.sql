@@ -1,0 +1,2 @@
+-- a view made with SELECT *
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+SELECT * FROM v ORDER BY id;
+UPDATE v SET a = 78 WHERE id = 4;

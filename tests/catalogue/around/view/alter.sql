@@ -1,0 +1,2 @@
+-- a view on the table
+ADD COLUMN z INT

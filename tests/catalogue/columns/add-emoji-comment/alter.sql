@@ -1,0 +1,2 @@
+-- a comment in four-byte characters
+ADD COLUMN c INT COMMENT '😀 grün', COMMENT = 'Tabelle – 表'

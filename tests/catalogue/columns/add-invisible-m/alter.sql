@@ -1,0 +1,2 @@
+-- an invisible column
+ADD COLUMN c INT INVISIBLE DEFAULT 5

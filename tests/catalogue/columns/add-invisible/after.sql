@@ -1,0 +1,3 @@
+INSERT INTO t (a, b, u) VALUES (900, 'after', 900);
+SELECT LAST_INSERT_ID();
+SELECT c FROM t WHERE id = 1;

@@ -1,0 +1,2 @@
+-- an invisible column
+ADD COLUMN c INT DEFAULT 5 INVISIBLE

@@ -1,0 +1,2 @@
+INSERT INTO t (a, b, u) VALUES (900, 'after', 900);
+SELECT LAST_INSERT_ID();

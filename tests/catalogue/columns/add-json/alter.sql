@@ -1,0 +1,2 @@
+-- a JSON column
+ADD COLUMN c JSON

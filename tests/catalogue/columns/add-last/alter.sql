@@ -1,0 +1,2 @@
+-- a column is added at the end
+ADD COLUMN c INT

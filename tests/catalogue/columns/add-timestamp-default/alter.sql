@@ -1,0 +1,2 @@
+-- a TIMESTAMP with a constant default
+ADD COLUMN c TIMESTAMP NOT NULL DEFAULT '2020-02-02 02:02:02'

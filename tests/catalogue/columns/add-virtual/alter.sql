@@ -1,0 +1,2 @@
+-- a virtual generated column
+ADD COLUMN c INT GENERATED ALWAYS AS (a * 2) VIRTUAL

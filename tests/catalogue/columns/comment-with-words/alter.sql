@@ -1,0 +1,2 @@
+-- option words inside of strings
+MODIFY a INT COMMENT 'x, DROP COLUMN b, RENAME TO z; ALTER', COMMENT 'ENGINE=MyISAM, ALGORITHM=INSTANT'

@@ -1,0 +1,2 @@
+-- a default of the current time
+ADD COLUMN c DATETIME(3) NULL DEFAULT NULL ON UPDATE CURRENT_TIMESTAMP(3)

@@ -1,0 +1,25 @@
+INSERT INTO t (a, b, u) VALUES (200, 'new', 200), (201, 'newer', 201);
+UPDATE t SET b = 'changed' WHERE id = 3;
+DELETE FROM t WHERE id = 4;
+UPDATE t SET id = 40 WHERE id = 5;
+BEGIN;
+UPDATE t SET u = -1 WHERE id = 1;
+UPDATE t SET u = 101 WHERE id = 2;
+UPDATE t SET u = 102 WHERE id = 1;
+COMMIT;
+-- later
+INSERT INTO t (a, b, u) VALUES (300, 'late', 300);
+UPDATE t SET a = a + 1 WHERE id IN (1, 9, 10);
+UPDATE t SET id = 5 WHERE id = 40;
+DELETE FROM t WHERE id = 8;
+INSERT INTO t (id, a, b, u) VALUES (8, 81, 'again', 108);
+BEGIN;
+UPDATE t SET u = -2 WHERE id = 11;
+UPDATE t SET u = 111 WHERE id = 12;
+UPDATE t SET u = 112 WHERE id = 11;
+ROLLBACK;
+BEGIN;
+UPDATE t SET u = -3 WHERE id = 6;
+UPDATE t SET u = 106 WHERE id = 7;
+UPDATE t SET u = 107 WHERE id = 6;
+COMMIT;

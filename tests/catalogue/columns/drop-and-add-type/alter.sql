@@ -1,0 +1,2 @@
+-- dropped and added again with another type
+DROP COLUMN b, ADD COLUMN b DATE AFTER id

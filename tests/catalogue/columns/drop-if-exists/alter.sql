@@ -1,0 +1,2 @@
+-- DROP IF EXISTS of one that is not there
+DROP COLUMN IF EXISTS nothing, DROP COLUMN IF EXISTS a

@@ -1,0 +1,1 @@
+INSERT INTO t (u) VALUES (900);

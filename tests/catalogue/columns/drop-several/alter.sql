@@ -1,0 +1,2 @@
+-- several columns are dropped
+DROP a, DROP COLUMN b

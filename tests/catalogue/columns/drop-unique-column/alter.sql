@@ -1,0 +1,2 @@
+-- dropping the column of a unique key drops the key
+DROP COLUMN u

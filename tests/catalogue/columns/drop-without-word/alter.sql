@@ -1,0 +1,2 @@
+-- DROP without COLUMN
+DROP b

@@ -1,0 +1,2 @@
+-- a column is dropped
+DROP COLUMN a

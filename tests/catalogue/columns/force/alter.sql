@@ -1,0 +1,2 @@
+-- FORCE rebuilds
+FORCE

@@ -1,0 +1,2 @@
+INSERT INTO t (b) VALUES (7);
+SELECT id, b FROM t ORDER BY id;

@@ -1,0 +1,2 @@
+-- the primary key is invisible
+ADD COLUMN z INT

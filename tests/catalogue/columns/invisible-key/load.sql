@@ -1,0 +1,5 @@
+INSERT INTO t VALUES (6);
+UPDATE t SET b = 22 WHERE id = 2;
+-- later
+DELETE FROM t WHERE id = 1;
+UPDATE t SET id = 100 WHERE id = 3;

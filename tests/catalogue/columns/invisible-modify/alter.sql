@@ -1,0 +1,2 @@
+-- a column becomes invisible
+MODIFY a INT INVISIBLE

@@ -1,0 +1,2 @@
+-- an invisible column and its values stay
+ADD COLUMN z INT

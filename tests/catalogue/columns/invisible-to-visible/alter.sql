@@ -1,0 +1,2 @@
+-- an invisible column becomes visible
+MODIFY a INT, ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- NOT NULL becomes NULL
+MODIFY u INT

@@ -1,0 +1,2 @@
+-- NULL becomes NOT NULL where no row has one
+MODIFY a INT NOT NULL

@@ -1,0 +1,2 @@
+-- all columns change places
+MODIFY u INT NOT NULL FIRST, MODIFY b VARCHAR(40) AFTER u, MODIFY a INT AFTER b

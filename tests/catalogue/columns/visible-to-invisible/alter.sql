@@ -1,0 +1,2 @@
+-- a column becomes invisible
+ALTER COLUMN a SET INVISIBLE

@@ -1,0 +1,2 @@
+-- the column under generated ones changes its type
+MODIFY a BIGINT

@@ -1,0 +1,2 @@
+-- a stored column is renamed and becomes a plain one
+CHANGE s plain VARCHAR(40) NOT NULL DEFAULT ''

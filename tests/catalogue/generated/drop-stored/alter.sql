@@ -1,0 +1,2 @@
+-- a stored column is dropped
+DROP COLUMN s

@@ -1,0 +1,2 @@
+-- a virtual column is dropped
+DROP COLUMN v

@@ -1,0 +1,2 @@
+-- generated columns stay
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- the primary key is a stored generated column
+ADD COLUMN z INT

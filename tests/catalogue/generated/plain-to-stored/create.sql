@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, a INT, p INT);
+INSERT INTO t VALUES (1, 1, 9), (2, 2, 9), (3, 3, NULL), (4, 4, 9), (5, NULL, 9);

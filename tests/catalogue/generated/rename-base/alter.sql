@@ -1,0 +1,2 @@
+-- the column under a generated one is renamed
+RENAME COLUMN a TO aa

@@ -1,0 +1,2 @@
+-- a generated column is renamed
+RENAME COLUMN s TO ss

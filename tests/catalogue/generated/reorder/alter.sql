@@ -1,0 +1,2 @@
+-- generated columns move
+MODIFY v INT AS (a * 2) VIRTUAL FIRST

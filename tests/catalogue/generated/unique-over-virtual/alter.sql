@@ -1,0 +1,2 @@
+-- a unique key over a virtual column is added
+ADD UNIQUE KEY uv (v)

@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, a INT, v INT AS (a % 100) VIRTUAL);
+INSERT INTO t (id, a) VALUES (1, 1), (2, 102), (3, 203), (4, 304), (5, NULL), (6, NULL);

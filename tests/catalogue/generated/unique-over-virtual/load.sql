@@ -1,0 +1,9 @@
+UPDATE t SET a = 177 WHERE id = 2;
+BEGIN;
+UPDATE t SET a = 55 WHERE id = 3;
+UPDATE t SET a = 3 WHERE id = 4;
+COMMIT;
+-- later
+INSERT INTO t (id, a) VALUES (7, 1008);
+DELETE FROM t WHERE id = 1;
+UPDATE t SET a = 1 WHERE id = 3;

@@ -1,0 +1,2 @@
+-- a descending index
+ADD INDEX d (a DESC, b)

@@ -1,0 +1,2 @@
+-- a FULLTEXT index
+ADD FULLTEXT INDEX ft (b)

@@ -1,0 +1,2 @@
+-- an ignored index
+ADD INDEX f (b) IGNORED, ALTER INDEX a IGNORED

@@ -1,0 +1,2 @@
+-- an invisible index
+ADD INDEX f (b) INVISIBLE, ALTER INDEX a INVISIBLE

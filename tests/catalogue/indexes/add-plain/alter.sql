@@ -1,0 +1,2 @@
+-- an index is added
+ADD INDEX ab (a, b)

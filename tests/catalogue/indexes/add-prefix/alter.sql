@@ -1,0 +1,2 @@
+-- an index over a prefix
+ADD INDEX bp (b(3))

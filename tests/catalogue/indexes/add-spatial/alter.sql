@@ -1,0 +1,2 @@
+-- a SPATIAL index
+ADD SPATIAL INDEX (g)

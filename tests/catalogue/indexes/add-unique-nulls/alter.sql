@@ -1,0 +1,2 @@
+-- a unique key over NULLs
+ADD UNIQUE KEY ub (b, a)

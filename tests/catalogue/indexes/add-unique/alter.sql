@@ -1,0 +1,2 @@
+-- a unique key is added
+ADD UNIQUE KEY ua (a)

@@ -1,0 +1,2 @@
+-- a functional index is dropped
+DROP INDEX f

@@ -1,0 +1,2 @@
+-- a unique key is dropped
+DROP KEY u

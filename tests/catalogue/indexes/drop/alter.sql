@@ -1,0 +1,2 @@
+-- an index is dropped
+DROP INDEX a

@@ -1,0 +1,2 @@
+CREATE TABLE t (FTS_DOC_ID BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, b TEXT);
+INSERT INTO t (b) VALUES ('quick brown fox'), ('lazy dog'), (NULL), ('brown bear');

@@ -1,0 +1,2 @@
+UPDATE t SET b = 'brown dog' WHERE b = 'lazy dog';
+INSERT INTO t (b) VALUES ('brown owl');

@@ -1,0 +1,2 @@
+-- a FULLTEXT index stays
+ADD COLUMN z INT

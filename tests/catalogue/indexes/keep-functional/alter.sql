@@ -1,0 +1,2 @@
+-- functional indexes stay
+ADD COLUMN z INT

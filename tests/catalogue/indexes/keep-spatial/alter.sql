@@ -1,0 +1,2 @@
+-- a SPATIAL index stays
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- a unique key over a long text
+ADD UNIQUE KEY l (b)

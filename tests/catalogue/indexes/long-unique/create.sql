@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, b TEXT);
+INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, NULL), (4, REPEAT('x', 5000));

@@ -1,0 +1,2 @@
+-- a multi-valued index
+ADD INDEX mv ((CAST(d->'$.tags' AS UNSIGNED ARRAY)))

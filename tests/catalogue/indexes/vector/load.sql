@@ -1,0 +1,1 @@
+UPDATE t SET v = STRING_TO_VECTOR('[9,9]') WHERE id = 1;

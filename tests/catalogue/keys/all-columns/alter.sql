@@ -1,0 +1,2 @@
+-- every column is in the key
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- gaps of billions
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- the key is a BIGINT UNSIGNED at its limits
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- the BINARY key gets longer
+MODIFY k BINARY(4)

@@ -1,0 +1,2 @@
+CREATE TABLE t (k BINARY(2) PRIMARY KEY, v INT);
+INSERT INTO t VALUES (x'01', 1), (x'02', 2), (x'0300', 3), (x'FFFF', 4);

@@ -1,0 +1,2 @@
+-- the key is a BINARY with zeros at the end
+ADD COLUMN z INT

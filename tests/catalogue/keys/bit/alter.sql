@@ -1,0 +1,2 @@
+-- the key is a BIT
+ADD COLUMN z INT

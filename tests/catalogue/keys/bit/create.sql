@@ -1,0 +1,2 @@
+CREATE TABLE t (k BIT(12), v INT, PRIMARY KEY (k));
+INSERT INTO t VALUES (b'0', 0), (b'1', 1), (b'100000000000', 2), (b'101', 3), (b'111111111111', 4), (b'110', 5);

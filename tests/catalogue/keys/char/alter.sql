@@ -1,0 +1,2 @@
+-- the key is a CHAR
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- four key columns of four types
+ADD COLUMN z INT

@@ -1,0 +1,11 @@
+INSERT INTO t VALUES ('2022-01-01', 0, 'x', 'y', 1000);
+UPDATE t SET v = v + 1 WHERE v = 2;
+DELETE FROM t WHERE v = 1;
+UPDATE t SET a = '1999-01-01', d = x'7777' WHERE v = 0;
+UPDATE t SET v = 77 WHERE v = 4;
+-- later
+INSERT INTO t VALUES ('2020-01-01', 1.5, 'b', x'01', 1001);
+INSERT INTO t VALUES ('2022-01-01', 0, 'x', 'z', 1002);
+UPDATE t SET v = v + 10 WHERE v IN (3, 5);
+DELETE FROM t WHERE v = 77;
+INSERT INTO t VALUES ('2020-01-01', 1.5, 'a', x'0001', 1003);

@@ -1,0 +1,2 @@
+-- a composite key in another order than the columns
+ADD COLUMN z INT

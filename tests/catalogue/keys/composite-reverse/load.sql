@@ -1,0 +1,11 @@
+INSERT INTO t VALUES (3, 'x', 1000);
+UPDATE t SET v = v + 1 WHERE v = 2;
+DELETE FROM t WHERE v = 1;
+UPDATE t SET a = 9 WHERE v = 0;
+UPDATE t SET v = 77 WHERE v = 4;
+-- later
+INSERT INTO t VALUES (1, 'b', 1001);
+INSERT INTO t VALUES (1, 'c', 1002);
+UPDATE t SET v = v + 10 WHERE v IN (3, 5);
+DELETE FROM t WHERE v = 77;
+INSERT INTO t VALUES (-5, '', 1003);

@@ -1,0 +1,2 @@
+-- a composite key
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- CONVERT TO where the key is text
+CONVERT TO CHARACTER SET utf8mb4

@@ -1,0 +1,2 @@
+-- the key changes from DATE to DATETIME
+MODIFY k DATETIME

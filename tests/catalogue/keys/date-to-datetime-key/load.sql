@@ -1,0 +1,5 @@
+UPDATE t SET v = 20 WHERE v = 2;
+UPDATE t SET k = '1999-01-01' WHERE v = 1;
+-- later
+DELETE FROM t WHERE v = 3;
+INSERT INTO t VALUES ('2020-01-03', 9);

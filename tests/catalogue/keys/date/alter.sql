@@ -1,0 +1,2 @@
+-- the key is a DATE
+ADD COLUMN z INT

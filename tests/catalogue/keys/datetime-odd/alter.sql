@@ -1,0 +1,2 @@
+-- the key is a DATETIME(3)
+ADD COLUMN z INT

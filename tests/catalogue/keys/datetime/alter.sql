@@ -1,0 +1,2 @@
+-- the key is a DATETIME(6)
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+CREATE TABLE t (k DECIMAL(6,2) PRIMARY KEY, v INT);
+INSERT INTO t VALUES (1.5, 1), (-2, 2), (3.25, 3), (0, 4);

@@ -1,0 +1,2 @@
+-- the key is a DECIMAL
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- a key that goes both ways
+ADD COLUMN z INT

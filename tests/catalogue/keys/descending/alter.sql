@@ -1,0 +1,2 @@
+-- a descending key
+ADD COLUMN z INT

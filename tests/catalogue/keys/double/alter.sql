@@ -1,0 +1,2 @@
+-- the key is a DOUBLE
+ADD COLUMN z INT

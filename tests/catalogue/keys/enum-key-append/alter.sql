@@ -1,0 +1,2 @@
+-- the ENUM of the key gets members
+MODIFY k ENUM('a','b','c','d','e')

@@ -1,0 +1,2 @@
+-- the ENUM of the key changes its order
+MODIFY k ENUM('d','c','b','a')

@@ -1,0 +1,2 @@
+-- the key is an ENUM
+ADD COLUMN z INT

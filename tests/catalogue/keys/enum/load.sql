@@ -1,0 +1,11 @@
+INSERT INTO t VALUES ('t', 1000);
+UPDATE t SET v = v + 1 WHERE v = 2;
+DELETE FROM t WHERE v = 1;
+UPDATE t SET k = 'r' WHERE v = 0;
+UPDATE t SET v = 77 WHERE v = 4;
+-- later
+INSERT INTO t VALUES ('y', 1001);
+INSERT INTO t VALUES ('s', 1002);
+UPDATE t SET v = v + 10 WHERE v IN (3, 5);
+DELETE FROM t WHERE v = 77;
+INSERT INTO t VALUES ('v', 1003);

@@ -1,0 +1,2 @@
+-- the key is a FLOAT
+ADD COLUMN z INT

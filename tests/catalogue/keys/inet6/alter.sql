@@ -1,0 +1,2 @@
+-- the key is an INET6
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- the key column gets wider
+MODIFY id BIGINT NOT NULL AUTO_INCREMENT

@@ -1,0 +1,2 @@
+-- the integer key becomes text
+MODIFY id VARCHAR(20) NOT NULL

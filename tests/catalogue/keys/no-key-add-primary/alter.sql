@@ -1,0 +1,2 @@
+-- no key, the ALTER adds one
+ADD PRIMARY KEY (a)

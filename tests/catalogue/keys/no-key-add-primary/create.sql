@@ -1,0 +1,2 @@
+CREATE TABLE t (a INT NOT NULL, b INT);
+INSERT INTO t VALUES (1, 1), (2, 2), (3, 3), (4, 3);

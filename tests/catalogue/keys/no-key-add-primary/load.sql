@@ -1,0 +1,4 @@
+UPDATE t SET b = 9 WHERE a = 1;
+INSERT INTO t VALUES (5, 5);
+-- later
+DELETE FROM t WHERE a = 2;

@@ -1,0 +1,2 @@
+-- no key at all
+ADD COLUMN z INT

@@ -1,0 +1,1 @@
+UPDATE t SET b = 9 WHERE a = 1;

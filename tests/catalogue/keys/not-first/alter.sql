@@ -1,0 +1,2 @@
+-- the key is not the first column
+ADD COLUMN z INT

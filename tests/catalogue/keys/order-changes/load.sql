@@ -1,0 +1,5 @@
+UPDATE t SET a = 5 WHERE v = 1;
+INSERT INTO t VALUES (9, 9, 9);
+-- later
+DELETE FROM t WHERE v = 4;
+UPDATE t SET b = 1 WHERE v = 2;

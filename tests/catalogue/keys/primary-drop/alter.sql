@@ -1,0 +1,2 @@
+-- the primary key is dropped
+DROP PRIMARY KEY

@@ -1,0 +1,4 @@
+UPDATE t SET v = 99 WHERE id = 2;
+DELETE FROM t WHERE id = 1;
+-- later
+INSERT INTO t VALUES (4, 14);

@@ -1,0 +1,5 @@
+UPDATE t SET v = 99 WHERE id = 2;
+INSERT INTO t VALUES (6, 16, 6);
+-- later
+UPDATE t SET w = 50 WHERE id = 5;
+DELETE FROM t WHERE id = 4;

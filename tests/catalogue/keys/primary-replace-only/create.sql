@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, v INT NOT NULL, w INT);
+INSERT INTO t VALUES (1, 11, 1), (2, 12, 2), (3, 13, 3), (4, 14, 4), (5, 15, 5);

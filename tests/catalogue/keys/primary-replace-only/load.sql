@@ -1,0 +1,7 @@
+UPDATE t SET v = 99 WHERE id = 2;
+UPDATE t SET id = 30 WHERE id = 3;
+INSERT INTO t VALUES (6, 16, 6);
+-- later
+UPDATE t SET v = 12 WHERE id = 1;
+DELETE FROM t WHERE id = 4;
+UPDATE t SET v = 11 WHERE id = 2;

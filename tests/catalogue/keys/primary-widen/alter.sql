@@ -1,0 +1,2 @@
+-- a column joins the primary key
+DROP PRIMARY KEY, ADD PRIMARY KEY (id, u)

@@ -1,0 +1,2 @@
+-- the key is a SET
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- the key is a TIME
+ADD COLUMN z INT

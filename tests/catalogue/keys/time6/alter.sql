@@ -1,0 +1,2 @@
+-- the key is a TIME(6)
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- the key is a TIMESTAMP
+ADD COLUMN z INT

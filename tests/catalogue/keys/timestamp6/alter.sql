@@ -1,0 +1,2 @@
+-- the key is a TIMESTAMP(6)
+ADD COLUMN z INT

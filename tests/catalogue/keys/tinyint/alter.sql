@@ -1,0 +1,2 @@
+-- the key is a TINYINT
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- a primary key is added beside the unique one
+ADD COLUMN id INT NOT NULL AUTO_INCREMENT PRIMARY KEY FIRST

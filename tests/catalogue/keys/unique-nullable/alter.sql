@@ -1,0 +1,2 @@
+-- only a unique key with NULLs: no key
+ADD COLUMN z INT

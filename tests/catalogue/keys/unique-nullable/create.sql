@@ -1,0 +1,2 @@
+CREATE TABLE t (a INT, b INT, UNIQUE KEY (a));
+INSERT INTO t VALUES (1, 1), (2, 2), (NULL, 3), (NULL, 3);

@@ -1,0 +1,2 @@
+-- no primary key, a unique one over NOT NULL
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- the key is a UUID
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- the key is a VARBINARY
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- the key is text that ignores case
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- the key is text in latin1
+ADD COLUMN z INT

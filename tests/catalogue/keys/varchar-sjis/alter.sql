@@ -1,0 +1,2 @@
+-- the key is text in sjis
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- the key changes from VARCHAR to CHAR
+MODIFY k CHAR(20) COLLATE utf8mb4_general_ci

@@ -1,0 +1,2 @@
+-- the key is text in utf16
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- the key is a YEAR
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+CREATE TABLE t (k YEAR, v INT, PRIMARY KEY (k));
+INSERT INTO t VALUES (1901, 0), (2155, 1), (0, 2), (2000, 3), (1999, 4), (2024, 5);

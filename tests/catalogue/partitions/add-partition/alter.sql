@@ -1,0 +1,2 @@
+-- a partition is added
+ADD PARTITION (PARTITION p3 VALUES LESS THAN (40))

@@ -1,0 +1,2 @@
+-- hash partitions are added
+ADD PARTITION PARTITIONS 2

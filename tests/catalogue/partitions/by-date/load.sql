@@ -1,0 +1,5 @@
+UPDATE t SET d = '2022-01-01' WHERE id = 1;
+DELETE FROM t WHERE id = 2;
+-- later
+INSERT INTO t VALUES (5, '2020-02-02', 5);
+UPDATE t SET a = 44 WHERE id = 4;

@@ -1,0 +1,2 @@
+-- partitioned by UNIX_TIMESTAMP
+ADD COLUMN z INT

@@ -1,0 +1,3 @@
+UPDATE t SET d = '2022-01-01' WHERE id = 1;
+-- later
+INSERT INTO t VALUES (5, '2020-02-02', 5);

@@ -1,0 +1,2 @@
+-- hash partitions are merged
+COALESCE PARTITION 2

@@ -1,0 +1,2 @@
+-- a partition is dropped with its rows
+DROP PARTITION p1

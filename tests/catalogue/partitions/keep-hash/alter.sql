@@ -1,0 +1,2 @@
+-- a table partitioned by hash
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- a table partitioned by key
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- a table partitioned by list
+ADD COLUMN z INT

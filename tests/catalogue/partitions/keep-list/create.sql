@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT NOT NULL, a INT, b VARCHAR(20), PRIMARY KEY (id)) PARTITION BY LIST (id % 3) (PARTITION a VALUES IN (0), PARTITION b VALUES IN (1, 2));
+INSERT INTO t VALUES (1, 1, 'a'), (5, 2, 'b'), (11, 3, 'c'), (15, 4, 'd'), (21, 5, 'e'), (25, 6, 'f');

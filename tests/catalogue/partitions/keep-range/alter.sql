@@ -1,0 +1,2 @@
+-- a table partitioned by range
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- subpartitions
+ADD COLUMN z INT

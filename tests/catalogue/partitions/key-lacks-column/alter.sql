@@ -1,0 +1,2 @@
+-- a unique key that lacks the partitioning column
+PARTITION BY HASH (a) PARTITIONS 2

@@ -1,0 +1,2 @@
+-- partitions are rebuilt
+REBUILD PARTITION p0, p2

@@ -1,0 +1,2 @@
+-- partitioning is removed
+REMOVE PARTITIONING

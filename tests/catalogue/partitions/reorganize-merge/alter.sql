@@ -1,0 +1,2 @@
+-- two partitions are merged
+REORGANIZE PARTITION p0, p1 INTO (PARTITION p01 VALUES LESS THAN (20))

@@ -1,0 +1,2 @@
+-- partitioned otherwise
+PARTITION BY HASH (id) PARTITIONS 3

@@ -1,0 +1,2 @@
+-- a partition is emptied
+TRUNCATE PARTITION p1

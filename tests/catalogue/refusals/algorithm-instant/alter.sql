@@ -1,0 +1,2 @@
+-- ALGORITHM=INSTANT that the server cannot do
+MODIFY a BIGINT, ALGORITHM=INSTANT

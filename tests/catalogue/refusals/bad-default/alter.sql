@@ -1,0 +1,2 @@
+-- a default that does not fit
+ADD COLUMN c INT DEFAULT 'abc'

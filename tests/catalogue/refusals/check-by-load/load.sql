@@ -1,0 +1,2 @@
+-- later
+UPDATE t SET u = 5000 WHERE id = 3;

@@ -1,0 +1,2 @@
+-- a column that a CHECK uses is dropped
+DROP COLUMN a

@@ -1,0 +1,2 @@
+-- a column that a generated one uses is dropped
+DROP COLUMN a

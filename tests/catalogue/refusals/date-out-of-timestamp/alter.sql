@@ -1,0 +1,2 @@
+-- a date before 1970 into TIMESTAMP
+MODIFY a TIMESTAMP NULL

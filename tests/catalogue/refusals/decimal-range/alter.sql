@@ -1,0 +1,2 @@
+-- a decimal out of range
+MODIFY a DECIMAL(5,2)

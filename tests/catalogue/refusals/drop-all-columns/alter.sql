@@ -1,0 +1,2 @@
+-- all columns are dropped
+DROP COLUMN id

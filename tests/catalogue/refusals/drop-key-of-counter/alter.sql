@@ -1,0 +1,2 @@
+-- the key of the AUTO_INCREMENT column is dropped
+DROP PRIMARY KEY

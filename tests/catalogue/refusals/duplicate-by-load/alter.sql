@@ -1,0 +1,2 @@
+-- a duplicate that only the writes bring
+ADD UNIQUE KEY ub (b)

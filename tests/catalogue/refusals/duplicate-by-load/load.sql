@@ -1,0 +1,1 @@
+UPDATE t SET b = 'dup' WHERE id IN (2, 9);

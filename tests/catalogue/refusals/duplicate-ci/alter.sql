@@ -1,0 +1,2 @@
+-- two texts that the new collation calls equal
+MODIFY b VARCHAR(9) COLLATE utf8mb4_general_ci

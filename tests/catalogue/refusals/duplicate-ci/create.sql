@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, b VARCHAR(9) COLLATE utf8mb4_bin UNIQUE);
+INSERT INTO t VALUES (1, 'a'), (2, 'A'), (3, 'c');

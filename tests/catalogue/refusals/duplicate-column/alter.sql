@@ -1,0 +1,2 @@
+-- a column that is there already
+ADD COLUMN a INT

@@ -1,0 +1,2 @@
+-- duplicates of an expression
+ADD UNIQUE KEY ub ((a % 7))

@@ -1,0 +1,2 @@
+-- a duplicate that comes after the copy
+ADD UNIQUE KEY ub (b)

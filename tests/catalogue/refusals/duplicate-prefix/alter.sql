@@ -1,0 +1,2 @@
+-- duplicates in a prefix
+ADD UNIQUE KEY ub (b(1))

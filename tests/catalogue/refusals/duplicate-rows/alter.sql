@@ -1,0 +1,2 @@
+-- duplicates for a new unique key
+ADD UNIQUE KEY ub (b)

@@ -1,0 +1,2 @@
+-- a SPATIAL index over a nullable column
+ADD SPATIAL INDEX (g)

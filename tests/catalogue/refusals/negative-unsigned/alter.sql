@@ -1,0 +1,2 @@
+-- a negative number into UNSIGNED
+MODIFY a INT UNSIGNED

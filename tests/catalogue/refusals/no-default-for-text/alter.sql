@@ -1,0 +1,2 @@
+-- a literal default for TEXT
+ADD COLUMN c TEXT DEFAULT 'x'

@@ -1,0 +1,2 @@
+-- a text that is no number
+MODIFY b INT

@@ -1,0 +1,2 @@
+-- a NULL that the writes bring
+MODIFY a INT NOT NULL

@@ -1,0 +1,2 @@
+-- a nullable column becomes the primary key
+DROP PRIMARY KEY, ADD PRIMARY KEY (a), MODIFY id INT NOT NULL, ADD UNIQUE KEY (id)

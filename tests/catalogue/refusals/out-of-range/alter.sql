@@ -1,0 +1,2 @@
+-- an integer out of range
+MODIFY a SMALLINT

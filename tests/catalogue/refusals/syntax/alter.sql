@@ -1,0 +1,2 @@
+-- a syntax error
+ADD COLUMN c INTT

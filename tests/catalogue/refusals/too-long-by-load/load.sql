@@ -1,0 +1,1 @@
+UPDATE t SET b = 'much too long' WHERE id = 1;

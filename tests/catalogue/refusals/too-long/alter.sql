@@ -1,0 +1,2 @@
+-- text that is too long
+MODIFY b VARCHAR(3)

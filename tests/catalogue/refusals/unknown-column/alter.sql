@@ -1,0 +1,2 @@
+-- a column that is not there
+DROP COLUMN nothing

@@ -1,0 +1,2 @@
+-- a key that is not there
+DROP KEY nothing

@@ -1,0 +1,2 @@
+-- a LINESTRING into POINT
+MODIFY g POINT

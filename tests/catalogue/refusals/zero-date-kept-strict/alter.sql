@@ -1,0 +1,2 @@
+-- zero dates in a column that stays, under strict mode
+MODIFY b BIGINT

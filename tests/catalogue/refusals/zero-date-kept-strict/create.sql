@@ -1,0 +1,3 @@
+SET SESSION sql_mode = '';
+CREATE TABLE t (id INT PRIMARY KEY, a DATE, b INT);
+INSERT INTO t VALUES (1, '0000-00-00', 1), (2, '2020-01-01', 2), (3, '2020-00-00', 3);

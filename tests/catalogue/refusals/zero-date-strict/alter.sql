@@ -1,0 +1,2 @@
+-- zero dates under strict mode
+MODIFY a DATETIME

@@ -1,0 +1,2 @@
+-- the key column changes the case of its name
+RENAME COLUMN id TO ID

@@ -1,0 +1,2 @@
+-- only the case, by RENAME COLUMN
+RENAME COLUMN b TO B

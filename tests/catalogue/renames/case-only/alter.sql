@@ -1,0 +1,2 @@
+-- only the case of the letters
+CHANGE b B VARCHAR(40)

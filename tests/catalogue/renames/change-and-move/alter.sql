@@ -1,0 +1,2 @@
+-- CHANGE with another place
+CHANGE b bb VARCHAR(50) FIRST

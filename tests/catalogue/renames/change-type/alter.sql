@@ -1,0 +1,2 @@
+-- CHANGE with another type
+CHANGE a aa BIGINT UNSIGNED

@@ -1,0 +1,2 @@
+-- CHANGE without COLUMN
+CHANGE b bb VARCHAR(40)

@@ -1,0 +1,2 @@
+-- CHANGE with the same type
+CHANGE COLUMN b bb VARCHAR(40)

@@ -1,0 +1,2 @@
+-- RENAME INDEX
+RENAME INDEX a TO by_a, RENAME KEY u TO by_u

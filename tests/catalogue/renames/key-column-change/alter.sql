@@ -1,0 +1,2 @@
+-- the key column is renamed and widened
+CHANGE id key_id BIGINT NOT NULL AUTO_INCREMENT

@@ -1,0 +1,2 @@
+-- the key column is renamed
+RENAME COLUMN id TO key_id

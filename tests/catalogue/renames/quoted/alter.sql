@@ -1,0 +1,2 @@
+-- names in quotes
+RENAME COLUMN `b` TO `b, DROP a`

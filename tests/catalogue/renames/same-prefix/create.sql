@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, id2 INT NOT NULL, `2` INT, i INT);
+INSERT INTO t VALUES (1, 11, 1, 1), (2, 12, 2, 2), (3, 13, 3, 3), (4, 14, 4, 4);

@@ -1,0 +1,2 @@
+-- the table itself
+RENAME TO t_other, ADD COLUMN c INT

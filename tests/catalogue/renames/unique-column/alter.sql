@@ -1,0 +1,2 @@
+-- a unique column is renamed
+RENAME COLUMN u TO uu

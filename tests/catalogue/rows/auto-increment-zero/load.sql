@@ -1,0 +1,6 @@
+UPDATE t SET a = 9 WHERE id = 0;
+SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO';
+DELETE FROM t WHERE id = 0;
+INSERT INTO t VALUES (0, 10);
+-- later
+UPDATE t SET a = 11 WHERE id = 0;

@@ -1,0 +1,2 @@
+-- a row of 16 MB
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, a LONGBLOB);
+INSERT INTO t VALUES (1, 'x'), (2, REPEAT('abcd', 4 << 20)), (3, NULL);

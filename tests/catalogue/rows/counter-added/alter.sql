@@ -1,0 +1,2 @@
+-- AUTO_INCREMENT is given to the key
+MODIFY id INT NOT NULL AUTO_INCREMENT

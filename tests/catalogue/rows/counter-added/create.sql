@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, a INT);
+INSERT INTO t VALUES (1, 1), (7, 2), (3, 3);

@@ -1,0 +1,2 @@
+-- the counter is ahead of the highest row
+ADD COLUMN z INT

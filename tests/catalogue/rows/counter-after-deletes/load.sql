@@ -1,0 +1,2 @@
+INSERT INTO t (a) VALUES (5);
+DELETE FROM t WHERE a = 5;

@@ -1,0 +1,2 @@
+-- AUTO_INCREMENT is taken away
+MODIFY id INT NOT NULL

@@ -1,0 +1,2 @@
+-- the counter of an empty table
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- a new AUTO_INCREMENT column with a key of its own
+ADD COLUMN n INT NOT NULL AUTO_INCREMENT UNIQUE

@@ -1,0 +1,2 @@
+CREATE TABLE t (k VARCHAR(5) PRIMARY KEY, a INT);
+INSERT INTO t VALUES ('a', 1), ('b', 2), ('c', 3);

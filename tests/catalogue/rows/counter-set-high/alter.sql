@@ -1,0 +1,2 @@
+-- the counter was set by AUTO_INCREMENT =
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- rows are deleted and come back
+ADD COLUMN z INT

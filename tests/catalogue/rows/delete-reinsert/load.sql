@@ -1,0 +1,6 @@
+DELETE FROM t;
+INSERT INTO t VALUES (1, 6), (2, 5), (3, 4);
+-- later
+DELETE FROM t WHERE id = 2;
+INSERT INTO t VALUES (2, 2), (7, 5);
+REPLACE INTO t VALUES (1, 4);

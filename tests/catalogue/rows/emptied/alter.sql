@@ -1,0 +1,2 @@
+-- a table that is emptied meanwhile
+ADD COLUMN z INT

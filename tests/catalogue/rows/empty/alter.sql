@@ -1,0 +1,2 @@
+-- an empty table
+ADD COLUMN z INT, ADD UNIQUE KEY (a)

@@ -1,0 +1,2 @@
+-- an empty table that is filled meanwhile
+ADD COLUMN z INT

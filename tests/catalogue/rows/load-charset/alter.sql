@@ -1,0 +1,2 @@
+-- writes from a latin1 session
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+CREATE TABLE t (k VARCHAR(20) PRIMARY KEY, a VARCHAR(20));
+INSERT INTO t VALUES ('ä', 'ö'), ('b', 'ß'), ('c', NULL);

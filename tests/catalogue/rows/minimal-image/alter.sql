@@ -1,0 +1,2 @@
+-- binlog_row_image = MINIMAL in the session
+ADD COLUMN z INT

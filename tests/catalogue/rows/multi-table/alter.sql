@@ -1,0 +1,2 @@
+-- an UPDATE and a DELETE of two tables
+ADD COLUMN z INT

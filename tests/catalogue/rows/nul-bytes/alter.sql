@@ -1,0 +1,2 @@
+-- zero bytes and quotes in texts
+ADD COLUMN z INT

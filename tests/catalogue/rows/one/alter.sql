@@ -1,0 +1,2 @@
+-- one row
+ADD COLUMN z INT

@@ -1,0 +1,3 @@
+UPDATE t SET id = 2;
+-- later
+UPDATE t SET id = 1;

@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, a VARCHAR(5));
+INSERT INTO t VALUES (1, 'a'), (2, 'b');

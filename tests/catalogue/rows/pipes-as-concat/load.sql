@@ -1,0 +1,3 @@
+INSERT INTO t VALUES (3, 'c');
+-- later
+UPDATE t SET a = 'q' WHERE id = 1;

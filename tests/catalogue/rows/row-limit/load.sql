@@ -1,0 +1,3 @@
+UPDATE t SET a = REPEAT('ü', 65000) WHERE id = 2;
+-- later
+INSERT INTO t VALUES (5, REPEAT('z', 64999));

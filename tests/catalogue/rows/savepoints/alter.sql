@@ -1,0 +1,2 @@
+-- savepoints and a failed statement in a transaction
+ADD COLUMN z INT

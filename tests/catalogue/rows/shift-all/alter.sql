@@ -1,0 +1,2 @@
+-- every key moves by one, several times
+ADD COLUMN z INT

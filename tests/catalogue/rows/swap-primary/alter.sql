@@ -1,0 +1,2 @@
+-- primary keys swap
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- unique values swap all the time
+ADD COLUMN z INT

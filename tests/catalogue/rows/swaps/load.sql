@@ -1,0 +1,18 @@
+BEGIN;
+UPDATE t SET u = NULL WHERE id = 1;
+UPDATE t SET u = 1 WHERE id = 2;
+UPDATE t SET u = 2 WHERE id = 1;
+COMMIT;
+BEGIN;
+UPDATE t SET u = NULL WHERE id = 3;
+UPDATE t SET u = 3 WHERE id = 4;
+UPDATE t SET u = 4 WHERE id = 3;
+COMMIT;
+-- later
+BEGIN;
+UPDATE t SET w = NULL WHERE id = 1;
+UPDATE t SET w = 'a' WHERE id = 3;
+UPDATE t SET w = 'c' WHERE id = 1;
+COMMIT;
+UPDATE t SET u = 50 WHERE id = 5;
+UPDATE t SET u = 5 WHERE id = 6;

@@ -1,0 +1,2 @@
+-- a thousand rows in chunks of three
+ADD COLUMN z INT, ADD UNIQUE KEY (a)

@@ -1,0 +1,2 @@
+-- ninety nullable strings
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- a table with 1,017 columns
+ADD COLUMN z TINYINT

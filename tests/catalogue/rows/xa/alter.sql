@@ -1,0 +1,2 @@
+-- writes of an XA transaction
+ADD COLUMN z INT

@@ -1,0 +1,11 @@
+XA START 'x1';
+UPDATE t SET a = 9 WHERE id = 1;
+INSERT INTO t VALUES (4, 4);
+XA END 'x1';
+XA PREPARE 'x1';
+XA COMMIT 'x1';
+-- later
+XA START 'x2';
+DELETE FROM t WHERE id = 2;
+XA END 'x2';
+XA COMMIT 'x2' ONE PHASE;

@@ -1,0 +1,2 @@
+-- a CHECK is dropped
+DROP CONSTRAINT named

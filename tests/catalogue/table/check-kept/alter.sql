@@ -1,0 +1,2 @@
+-- CHECK constraints keep their names
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- a CHECK is switched off
+ALTER CHECK named NOT ENFORCED

@@ -1,0 +1,2 @@
+-- a column under a CHECK is renamed
+CHANGE b bb INT

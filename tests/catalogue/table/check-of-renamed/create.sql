@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, a INT CHECK (a > 0), b INT, CONSTRAINT named CHECK (b > 0), CHECK (a < 10000));
+INSERT INTO t VALUES (1, 1, 1), (2, 2, 2), (3, NULL, 3), (4, 4, NULL);

@@ -1,0 +1,2 @@
+-- a table comment
+COMMENT = 'it''s, DROP COLUMN a'

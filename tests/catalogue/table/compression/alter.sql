@@ -1,0 +1,2 @@
+-- COMPRESSION
+COMPRESSION='zlib'

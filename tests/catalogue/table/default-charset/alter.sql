@@ -1,0 +1,2 @@
+-- another default charset: columns stay
+DEFAULT CHARACTER SET latin1

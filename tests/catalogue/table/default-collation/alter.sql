@@ -1,0 +1,2 @@
+-- another default collation
+COLLATE utf8mb4_bin

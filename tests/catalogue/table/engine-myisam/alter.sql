@@ -1,0 +1,2 @@
+-- another engine
+ENGINE=MyISAM

@@ -1,0 +1,2 @@
+-- ENGINE=InnoDB again
+ENGINE=InnoDB

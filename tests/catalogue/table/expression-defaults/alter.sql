@@ -1,0 +1,2 @@
+-- expression defaults stay
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+INSERT INTO t (id) VALUES (4);
+UPDATE t SET a = DEFAULT WHERE id = 3;

@@ -1,0 +1,2 @@
+-- ALTER IGNORE drops duplicates
+ADD UNIQUE KEY (b)

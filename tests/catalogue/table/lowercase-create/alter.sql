@@ -1,0 +1,2 @@
+-- names in capital letters
+ADD COLUMN z INT

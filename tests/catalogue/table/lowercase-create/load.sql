@@ -1,0 +1,1 @@
+UPDATE T SET AB = 9 WHERE iD = 2;

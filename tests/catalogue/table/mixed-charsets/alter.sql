@@ -1,0 +1,2 @@
+-- a table with columns in five charsets
+ADD COLUMN z INT

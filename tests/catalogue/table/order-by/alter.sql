@@ -1,0 +1,2 @@
+-- ORDER BY
+ORDER BY b, a DESC

@@ -1,0 +1,2 @@
+-- an application-time period
+ADD COLUMN z INT

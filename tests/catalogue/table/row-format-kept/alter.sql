@@ -1,0 +1,2 @@
+-- a row format stays
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- a default from a sequence
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+INSERT INTO t (a) VALUES (4);
+UPDATE t SET a = 9 WHERE id = 2;

@@ -1,0 +1,2 @@
+-- into the system tablespace
+TABLESPACE = innodb_system

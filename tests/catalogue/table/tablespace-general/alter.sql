@@ -1,0 +1,2 @@
+-- into a file of its own
+TABLESPACE = innodb_file_per_table

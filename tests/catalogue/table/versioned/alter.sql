@@ -1,0 +1,2 @@
+-- a system-versioned table
+ADD COLUMN z INT

@@ -1,0 +1,2 @@
+-- WAIT n
+WAIT 5 ADD COLUMN c INT

@@ -1,0 +1,2 @@
+-- system versioning is added
+ADD SYSTEM VERSIONING

@@ -1,0 +1,2 @@
+-- BIGINT UNSIGNED at its limits
+ADD z INT

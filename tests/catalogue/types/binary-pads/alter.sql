@@ -1,0 +1,2 @@
+-- BINARY pads with zero bytes
+MODIFY c BINARY(8)

@@ -1,0 +1,2 @@
+-- BIT
+ADD z INT

@@ -1,0 +1,2 @@
+-- BIT to INT
+MODIFY c INT

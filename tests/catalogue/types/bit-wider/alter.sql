@@ -1,0 +1,2 @@
+-- BIT wider
+MODIFY c BIT(20)

@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, c BIT(3));
+INSERT INTO t VALUES (1, b'101'), (2, b'0'), (3, b'111'), (4, NULL);

@@ -1,0 +1,2 @@
+-- bytes to text
+MODIFY c TEXT

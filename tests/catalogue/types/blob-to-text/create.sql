@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, c BLOB);
+INSERT INTO t VALUES (1, x'C3A4'), (2, 'a '), (3, ''), (4, NULL);

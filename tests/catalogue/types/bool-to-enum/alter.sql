@@ -1,0 +1,2 @@
+-- an integer to an ENUM
+MODIFY c ENUM('a','b','c')

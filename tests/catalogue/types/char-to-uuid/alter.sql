@@ -1,0 +1,2 @@
+-- CHAR to UUID
+MODIFY c UUID

@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, c CHAR(10));
+INSERT INTO t VALUES (1, 'abc'), (2, 'a '), (3, ''), (4, NULL);

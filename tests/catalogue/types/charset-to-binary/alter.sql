@@ -1,0 +1,2 @@
+-- text to VARBINARY
+MODIFY c VARBINARY(20)

@@ -1,0 +1,2 @@
+-- only the collation changes
+MODIFY c VARCHAR(20) COLLATE utf8mb4_bin

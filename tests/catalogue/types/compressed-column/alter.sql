@@ -1,0 +1,2 @@
+-- a compressed column
+ADD z INT

@@ -1,0 +1,2 @@
+-- CONVERT TO makes TEXT wider
+CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin

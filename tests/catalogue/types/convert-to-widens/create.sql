@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, c TEXT CHARACTER SET latin1);
+INSERT INTO t VALUES (1, 'Größe'), (2, REPEAT('ü', 30000)), (3, ''), (4, NULL);

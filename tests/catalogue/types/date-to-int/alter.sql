@@ -1,0 +1,2 @@
+-- DATE to INT
+MODIFY c INT

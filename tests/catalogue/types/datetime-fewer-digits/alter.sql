@@ -1,0 +1,2 @@
+-- DATETIME(6) to DATETIME(2): rounded
+MODIFY c DATETIME(2)

@@ -1,0 +1,2 @@
+-- DATETIME with a time to DATE
+MODIFY c DATE

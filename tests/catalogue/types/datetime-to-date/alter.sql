@@ -1,0 +1,2 @@
+-- DATETIME to DATE
+MODIFY c DATE

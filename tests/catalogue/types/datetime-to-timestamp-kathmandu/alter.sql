@@ -1,0 +1,2 @@
+-- DATETIME to TIMESTAMP in the time zone +05:45
+MODIFY c TIMESTAMP NULL

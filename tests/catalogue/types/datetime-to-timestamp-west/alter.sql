@@ -1,0 +1,2 @@
+-- DATETIME to TIMESTAMP in the time zone -03:30
+MODIFY c TIMESTAMP NULL

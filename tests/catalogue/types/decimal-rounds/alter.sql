@@ -1,0 +1,2 @@
+-- DECIMAL loses digits: rounded
+MODIFY c DECIMAL(8,2)

@@ -1,0 +1,2 @@
+-- DECIMAL to INT rounds
+MODIFY c INT

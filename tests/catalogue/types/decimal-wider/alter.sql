@@ -1,0 +1,2 @@
+-- DECIMAL wider
+MODIFY c DECIMAL(20,6)

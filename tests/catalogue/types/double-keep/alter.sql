@@ -1,0 +1,2 @@
+-- DOUBLE to the last bit
+ADD z INT

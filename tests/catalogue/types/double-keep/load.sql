@@ -1,0 +1,9 @@
+INSERT INTO t VALUES (5, 5e-324);
+UPDATE t SET c = 5e-324 WHERE id = 2;
+DELETE FROM t WHERE id = 1;
+UPDATE t SET id = 100 WHERE id = 3;
+-- later
+INSERT INTO t VALUES (6, -0.0), (7, 0.1);
+UPDATE t SET c = -0.0 WHERE id = 4;
+UPDATE t SET id = 3 WHERE id = 100;
+INSERT INTO t VALUES (1, 0.1);

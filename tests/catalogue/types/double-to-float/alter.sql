@@ -1,0 +1,2 @@
+-- DOUBLE to FLOAT
+MODIFY c FLOAT

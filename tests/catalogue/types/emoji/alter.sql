@@ -1,0 +1,2 @@
+-- emoji
+MODIFY c VARCHAR(30) CHARACTER SET utf8mb4

@@ -1,0 +1,2 @@
+-- an ENUM gets members at the end
+MODIFY c ENUM('a','b','c')

@@ -1,0 +1,2 @@
+-- a member changes its case
+MODIFY c ENUM('A','B')

@@ -1,0 +1,2 @@
+-- an ENUM loses a member that no row has
+MODIFY c ENUM('a','b')

@@ -1,0 +1,2 @@
+-- the empty error value of an ENUM, without strict mode
+MODIFY c ENUM('b','a')

@@ -1,0 +1,2 @@
+-- the members of an ENUM change places
+MODIFY c ENUM('c','b','a')

@@ -1,0 +1,2 @@
+-- ENUM to INT: the index
+MODIFY c INT

@@ -1,0 +1,2 @@
+-- FLOAT to the last bit
+ADD z INT

@@ -1,0 +1,2 @@
+-- gbk keeps its bytes
+ADD z INT

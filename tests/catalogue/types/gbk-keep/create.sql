@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, c VARCHAR(20) CHARACTER SET gbk);
+INSERT INTO t VALUES (1, '中文'), (2, _gbk x'BF5C'), (3, ''), (4, NULL);

@@ -1,0 +1,2 @@
+-- GEOMETRY with an SRID
+ADD z INT

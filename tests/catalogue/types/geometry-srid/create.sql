@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, c POINT SRID 4326);
+INSERT INTO t VALUES (1, ST_GeomFromText('POINT(1 2)', 4326)), (2, ST_GeomFromText('POINT(-1.5 0)', 4326)), (3, NULL), (4, NULL);

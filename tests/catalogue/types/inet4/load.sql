@@ -1,0 +1,9 @@
+INSERT INTO t VALUES (5, '10.0.0.1');
+UPDATE t SET c = '10.0.0.1' WHERE id = 2;
+DELETE FROM t WHERE id = 1;
+UPDATE t SET id = 100 WHERE id = 3;
+-- later
+INSERT INTO t VALUES (6, '192.168.0.1'), (7, '127.0.0.1');
+UPDATE t SET c = '192.168.0.1' WHERE id = 4;
+UPDATE t SET id = 3 WHERE id = 100;
+INSERT INTO t VALUES (1, '127.0.0.1');

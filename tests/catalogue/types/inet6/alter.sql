@@ -1,0 +1,2 @@
+-- INET6
+ADD z INT

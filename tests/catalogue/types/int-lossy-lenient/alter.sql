@@ -1,0 +1,2 @@
+-- values cut to the range, without strict mode
+MODIFY c TINYINT

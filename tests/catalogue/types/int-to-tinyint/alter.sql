@@ -1,0 +1,2 @@
+-- INT to TINYINT where everything fits
+MODIFY c TINYINT

@@ -1,0 +1,2 @@
+-- signed to unsigned
+MODIFY c INT UNSIGNED

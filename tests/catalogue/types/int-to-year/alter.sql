@@ -1,0 +1,2 @@
+-- SMALLINT to YEAR
+MODIFY c YEAR

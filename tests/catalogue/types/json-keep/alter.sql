@@ -1,0 +1,2 @@
+-- JSON
+ADD z INT

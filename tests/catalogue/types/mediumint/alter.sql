@@ -1,0 +1,2 @@
+-- MEDIUMINT at its limits
+MODIFY c MEDIUMINT UNSIGNED

@@ -1,0 +1,2 @@
+-- NULL into NOT NULL, without strict mode
+MODIFY c INT NOT NULL

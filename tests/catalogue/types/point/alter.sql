@@ -1,0 +1,2 @@
+-- POINT
+ADD z INT

@@ -1,0 +1,2 @@
+-- GEOMETRY of many kinds
+ADD z INT

@@ -1,0 +1,2 @@
+-- a SET with 64 members
+ADD z INT

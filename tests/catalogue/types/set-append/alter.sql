@@ -1,0 +1,2 @@
+-- a SET gets members
+MODIFY c SET('a','b','c')

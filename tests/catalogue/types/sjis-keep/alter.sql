@@ -1,0 +1,2 @@
+-- sjis keeps its bytes
+ADD z INT

@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, c VARCHAR(20) CHARACTER SET sjis);
+INSERT INTO t VALUES (1, '日本'), (2, _sjis x'835C'), (3, ''), (4, NULL);

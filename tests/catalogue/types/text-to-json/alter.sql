@@ -1,0 +1,2 @@
+-- TEXT to JSON
+MODIFY c JSON

@@ -1,0 +1,2 @@
+-- TIME(6) to TIME: rounded
+MODIFY c TIME

@@ -1,0 +1,2 @@
+-- TIME to TIME(6)
+MODIFY c TIME(6)

@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, c TIME(3));
+INSERT INTO t VALUES (1, '23:59:59.5'), (2, '-23:59:59.5'), (3, '00:00:00'), (4, NULL);

@@ -1,0 +1,2 @@
+-- TIMESTAMP to DATETIME in the time zone +05:45
+MODIFY c DATETIME

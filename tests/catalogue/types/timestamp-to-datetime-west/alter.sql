@@ -1,0 +1,2 @@
+-- TIMESTAMP to DATETIME in the time zone -03:30
+MODIFY c DATETIME

@@ -1,0 +1,2 @@
+-- TIMESTAMP to VARCHAR in the time zone +05:45
+MODIFY c VARCHAR(40)

@@ -1,0 +1,2 @@
+-- TIMESTAMP to VARCHAR in the time zone -03:30
+MODIFY c VARCHAR(40)

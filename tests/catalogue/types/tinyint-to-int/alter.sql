@@ -1,0 +1,2 @@
+-- TINYINT to INT
+MODIFY c INT

@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, c VARCHAR(20) CHARACTER SET ucs2);
+INSERT INTO t VALUES (1, 'Größe'), (2, '日本'), (3, ''), (4, NULL);

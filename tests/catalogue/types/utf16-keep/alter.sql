@@ -1,0 +1,2 @@
+-- utf16 keeps its bytes
+ADD z INT

@@ -1,0 +1,2 @@
+-- UUID to CHAR
+MODIFY c CHAR(36)

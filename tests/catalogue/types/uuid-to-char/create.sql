@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, c UUID);
+INSERT INTO t VALUES (1, '123e4567-e89b-12d3-a456-426655440000'), (2, '00000000-0000-0000-0000-000000000000'), (3, 'ffffffff-ffff-ffff-ffff-ffffffffffff'), (4, NULL);

@@ -1,0 +1,2 @@
+-- UUID
+ADD z INT

@@ -1,0 +1,2 @@
+-- bytes with zeros at the end
+MODIFY c VARBINARY(30)

@@ -1,0 +1,9 @@
+INSERT INTO t VALUES (5, x'FF00');
+UPDATE t SET c = x'FF00' WHERE id = 2;
+DELETE FROM t WHERE id = 1;
+UPDATE t SET id = 100 WHERE id = 3;
+-- later
+INSERT INTO t VALUES (6, ''), (7, x'01');
+UPDATE t SET c = '' WHERE id = 4;
+UPDATE t SET id = 3 WHERE id = 100;
+INSERT INTO t VALUES (1, x'01');

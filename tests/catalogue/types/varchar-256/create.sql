@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, c VARCHAR(50));
+INSERT INTO t VALUES (1, REPEAT('x', 50)), (2, 'a'), (3, ''), (4, NULL);

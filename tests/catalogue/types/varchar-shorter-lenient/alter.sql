@@ -1,0 +1,2 @@
+-- text cut off, without strict mode
+MODIFY c VARCHAR(3)

@@ -1,0 +1,2 @@
+-- text to bytes
+MODIFY c BLOB

@@ -1,0 +1,2 @@
+-- VARCHAR to CHAR: trailing blanks go
+MODIFY c CHAR(10)

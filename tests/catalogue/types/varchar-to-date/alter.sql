@@ -1,0 +1,2 @@
+-- VARCHAR to DATE
+MODIFY c DATE

@@ -1,0 +1,2 @@
+-- VARCHAR to ENUM
+MODIFY c ENUM('a','bb')

@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, c VARCHAR(10));
+INSERT INTO t VALUES (1, 'a'), (2, 'bb'), (3, 'A'), (4, NULL);

@@ -1,0 +1,2 @@
+-- VARCHAR that is no number, without strict mode
+MODIFY c INT

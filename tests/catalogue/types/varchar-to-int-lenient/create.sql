@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, c VARCHAR(20));
+INSERT INTO t VALUES (1, 'x5'), (2, '5x'), (3, ''), (4, NULL);

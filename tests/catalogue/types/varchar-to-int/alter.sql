@@ -1,0 +1,2 @@
+-- VARCHAR to INT
+MODIFY c INT

@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, c VARCHAR(20));
+INSERT INTO t VALUES (1, '-5'), (2, '0'), (3, '0042'), (4, NULL);

@@ -1,0 +1,2 @@
+-- VARCHAR to TEXT
+MODIFY c TEXT

@@ -1,0 +1,2 @@
+-- trailing blanks stay
+MODIFY c VARCHAR(20)

@@ -1,0 +1,2 @@
+-- VECTOR gets more room
+MODIFY c VECTOR(8)

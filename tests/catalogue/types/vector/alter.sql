@@ -1,0 +1,2 @@
+-- VECTOR
+ADD z INT

@@ -1,0 +1,2 @@
+-- zero dates stay
+ADD z INT

@@ -1,0 +1,2 @@
+-- zero dates into DATETIME
+MODIFY c DATETIME

@@ -1,0 +1,2 @@
+-- zero timestamps stay
+ADD z INT
