@@ -106,7 +106,11 @@ async fn create(conn: &mut Conn, schema: &str, case: &Case) -> Result<()> {
 /// Migrates with the case's writes in both windows; gives the refusal.
 async fn migrate(admin: &mut Admin, case: &Case, schema: &str, loader: &mut Conn, said: &mut Vec<String>) -> Result<Answer> {
     let started = admin
-        .migrate(&format!("`{schema}`.`{}`", case.table.trim_matches('`')), &case.alter, "WITH postpone = true, strategy = 'copy'")
+        .migrate(
+            &format!("`{schema}`.`{}`", case.table.trim_matches('`')),
+            &case.alter,
+            "WITH postpone = true, ignore_breaking = true, strategy = 'copy'",
+        )
         .await;
     said.extend(perform_all(loader, &case.load, schema).await?);
     let id = match started {
