@@ -46,6 +46,8 @@ fn decide_upstream(error: &upstream::Error) -> Decision {
             1236 => park(
                 "the binary log that the migration needs is gone: CANCEL this migration and start it again, with a longer binlog retention",
             ),
+            // MySQL could not show somebody's statement with four-byte characters in the list of processes: it is gone the next time.
+            3854 => Decision::Retry,
             1317 | 1028 | 3024 => Decision::Retry,
             _ => park("see the server's error"),
         },
