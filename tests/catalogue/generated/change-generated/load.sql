@@ -1,4 +1,3 @@
-UPDATE t SET a = 3 WHERE id = 3;
 INSERT INTO t (id, a) VALUES (8, 8);
 UPDATE t SET a = 100 WHERE id = 2;
 DELETE FROM t WHERE id = 1;
