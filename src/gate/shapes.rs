@@ -4,6 +4,7 @@
 //! Invariants: bounded in number and in bytes. Never: shows a value; texts stay here, others see digests.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::sql::{digest, shape};
@@ -47,7 +48,12 @@ impl Shapes {
         if text.len() > TEXT_MAX {
             return;
         }
-        let fingerprint = shape::fingerprint(text);
+        // The same text means another table in another schema.
+        let fingerprint = {
+            let mut hasher = DefaultHasher::new();
+            (shape::fingerprint(text), schema).hash(&mut hasher);
+            hasher.finish()
+        };
         let mut seen = self.lock();
         if seen.len() < SHAPES_MAX {
             seen.entry(fingerprint).or_insert_with(|| Seen {
@@ -100,8 +106,10 @@ mod tests {
         }
         assert!(shapes.untried().is_empty());
         assert_eq!(shapes.breaking(), ["INSERT INTO t VALUES (?): no"]);
-        shapes.note(b"INSERT INTO t VALUES (5)", None);
+        shapes.note(b"INSERT INTO t VALUES (5)", Some("shop"));
         assert!(shapes.untried().is_empty());
+        shapes.note(b"INSERT INTO t VALUES (5)", Some("elsewhere"));
+        assert_eq!(shapes.untried().len(), 1, "another table");
     }
 
     #[test]

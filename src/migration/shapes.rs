@@ -1,7 +1,7 @@
 //! Asks the server which of the clients' statements the new table would refuse: each is prepared on the shadow.
 //!
-//! A statement counts as breaking only where the server prepares it on the source, and refuses it on the shadow for a column or
-//! an index: whatever else may be wrong with the rewritten text says nothing about the application.
+//! A statement counts as breaking only where the server prepares it on the source, as it is and with the source's whole name
+//! written into it, and refuses it on the shadow for a column or an index: whatever else may be wrong with the rewritten text says nothing about the application.
 
 use super::error::Error;
 use super::job::Job;
@@ -33,10 +33,12 @@ pub async fn breaking(job: &Job, gate: &Gate) -> Result<Vec<String>, Error> {
 
 async fn verdict(job: &Job, link: &mut Link, shape: &Shape) -> Result<Option<String>, Error> {
     let (source, shadow) = (&job.names.source, &job.names.shadow);
-    let Some(moved) = shape::on_another_table(&shape.text, &source.schema, &source.table, &shadow.quoted()) else { return Ok(None) };
     let schema = shape.schema.as_deref().filter(|schema| !schema.is_empty()).unwrap_or(&source.schema);
+    let on = |to: &str| shape::on_another_table(&shape.text, &source.schema, &source.table, schema.eq_ignore_ascii_case(&source.schema), to);
+    // The control: the same replacement by the source itself, where a column or an alias of the table's name spoils it alike.
+    let (Some(control), Some(moved)) = (on(&source.quoted()), on(&shadow.quoted())) else { return Ok(None) };
     let in_schema = link.run(&format!("USE {}", quote_identifier(schema))).await;
-    if in_schema.is_err() || prepare(link, &shape.text).await?.is_some() {
+    if in_schema.is_err() || prepare(link, &shape.text).await?.is_some() || prepare(link, &control).await?.is_some() {
         return Ok(None);
     }
     let error = prepare(link, &moved).await?.filter(|(code, _)| ABOUT_SHAPE.contains(code));

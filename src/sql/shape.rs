@@ -76,9 +76,10 @@ impl Rows {
     }
 }
 
-/// The statement with every mention of `schema.table`, or of `table` alone, replaced by `to`; none where it is not mentioned.
-/// A column or an alias of the same name is replaced too: the result is to be prepared, not to be run.
-pub fn on_another_table(text: &[u8], schema: &str, table: &str, to: &str) -> Option<Vec<u8>> {
+/// The statement with every mention of `schema.table`, and where `is_default` of `table` alone, replaced by `to`; none where it
+/// is not mentioned. A column or an alias of the same name is replaced too: the result is to be prepared, not to be run, and
+/// says something only where the server prepares the same replacement by the table's own whole name.
+pub fn on_another_table(text: &[u8], schema: &str, table: &str, is_default: bool, to: &str) -> Option<Vec<u8>> {
     let tokens: Vec<Token<'_>> = Tokens::new(text).collect();
     let is = |at: Option<&Token<'_>>, name: &str| at.and_then(Token::name).is_some_and(|own| own.eq_ignore_ascii_case(name));
     let mut out = Vec::with_capacity(text.len() + 64);
@@ -92,7 +93,7 @@ pub fn on_another_table(text: &[u8], schema: &str, table: &str, to: &str) -> Opt
             && is(tokens.get(at + 2), table);
         let last = if is_qualified {
             tokens.get(at + 2)
-        } else if !after_dot && is(Some(token), table) {
+        } else if is_default && !after_dot && is(Some(token), table) {
             Some(token)
         } else {
             None
@@ -134,8 +135,15 @@ mod tests {
     }
 
     #[test]
+    fn a_bare_name_counts_only_in_the_tables_own_schema() {
+        let moved = |text: &str| on_another_table(text.as_bytes(), "shop", "t", false, "`s`.`t`");
+        assert_eq!(moved("SELECT * FROM t"), None);
+        assert_eq!(moved("SELECT * FROM t, shop.t").as_deref(), Some(b"SELECT * FROM t, `s`.`t`".as_slice()));
+    }
+
+    #[test]
     fn the_table_is_replaced_wherever_it_is_named() {
-        let moved = |text: &str| on_another_table(text.as_bytes(), "shop", "t", "`s`.`t`").map(|text| String::from_utf8(text).unwrap());
+        let moved = |text: &str| on_another_table(text.as_bytes(), "shop", "t", true, "`s`.`t`").map(|text| String::from_utf8(text).unwrap());
         for (text, expected) in [
             ("SELECT * FROM t", "SELECT * FROM `s`.`t`"),
             (
@@ -156,7 +164,7 @@ mod tests {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
             fingerprint(&bytes);
-            on_another_table(&bytes, "a", "b", "c");
+            on_another_table(&bytes, "a", "b", true, "c");
         }
     }
 }

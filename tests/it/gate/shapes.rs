@@ -12,9 +12,9 @@ on_both_servers!(statements_that_would_break_keep_the_swap_waiting);
 const ALTER: &str =
     "ADD COLUMN fresh INT NOT NULL DEFAULT 0, ADD COLUMN more INT, DROP COLUMN old, DROP INDEX by_b, RENAME COLUMN c TO renamed";
 
-const STATEMENTS: [&str; 18] = [
-    "INSERT INTO shop.pairs VALUES (100, 1, 2, 3)",
-    "INSERT INTO shop.pairs VALUES (101, 1, 2, 3), (102, 1, 2, 3)",
+const STATEMENTS: [&str; 20] = [
+    "INSERT INTO shop.pairs VALUES (100, 1, 2, 3, 4)",
+    "INSERT INTO shop.pairs VALUES (101, 1, 2, 3, 4), (102, 1, 2, 3, 4)",
     "INSERT INTO pairs (id, b) VALUES (103, 5)",
     "INSERT INTO pairs SET id = 104, old = 5",
     "REPLACE INTO shop.pairs (id, b, c) VALUES (105, 1, 1)",
@@ -31,16 +31,24 @@ const STATEMENTS: [&str; 18] = [
     "DELETE FROM shop.pairs WHERE c = 12345",
     "DELETE FROM pairs WHERE id = 100",
     "SELECT (SELECT MAX(old) FROM pairs) FROM others LIMIT 1",
+    // A column and an alias of the table's own name: right on both tables.
+    "UPDATE shop.pairs SET pairs = 1 WHERE id = 2",
+    "SELECT pairs.pairs FROM shop.pairs AS pairs WHERE pairs = 1",
 ];
+
+/// Sent by a session in another schema, whose table of the same name has nothing to do with the migration.
+const ELSEWHERE: [&str; 3] = ["SELECT old FROM pairs", "DELETE FROM pairs WHERE old = 5", "INSERT INTO pairs VALUES (7)"];
 
 async fn statements_that_would_break_keep_the_swap_waiting(kind: Kind) -> Result<()> {
     let lab = Lab::start(kind).await?;
     lab.sql(&[
         "CREATE DATABASE shop DEFAULT CHARACTER SET utf8mb4",
-        "CREATE TABLE shop.pairs (id INT PRIMARY KEY, b INT, c INT, old INT, KEY by_b (b))",
-        "INSERT INTO shop.pairs VALUES (1, 1, 1, 1), (2, 2, 2, 2)",
+        "CREATE TABLE shop.pairs (id INT PRIMARY KEY, b INT, c INT, old INT, pairs INT, KEY by_b (b))",
+        "INSERT INTO shop.pairs VALUES (1, 1, 1, 1, 1), (2, 2, 2, 2, 2)",
         "CREATE TABLE shop.others (id INT PRIMARY KEY, n INT, fresh INT)",
         "INSERT INTO shop.others VALUES (1, 1, 1)",
+        "CREATE DATABASE elsewhere",
+        "CREATE TABLE elsewhere.pairs (old INT)",
     ])
     .await?;
     let mut direct = lab.server.connect().await?;
@@ -67,7 +75,7 @@ async fn statements_that_would_break_keep_the_swap_waiting(kind: Kind) -> Result
         let mut client = lab.proxy.connect().await?;
         client.query_drop("USE shop").await?;
         let statements: Vec<String> = if ignores {
-            vec!["INSERT INTO shop.pairs VALUES (200, 1, 2, 3, 4)".into()]
+            vec!["INSERT INTO shop.pairs VALUES (200, 1, 2, 3, 4, 5)".into()]
         } else {
             STATEMENTS.iter().map(|sql| (*sql).into()).collect()
         };
@@ -78,6 +86,10 @@ async fn statements_that_would_break_keep_the_swap_waiting(kind: Kind) -> Result
                 let statement = client.prep(sql.as_str()).await.with_context(|| sql.clone())?;
                 client.exec_drop(&statement, ()).await.with_context(|| sql.clone())?;
             }
+        }
+        client.query_drop("USE elsewhere").await?;
+        for sql in ELSEWHERE {
+            client.query_drop(sql).await.context(sql)?;
         }
         admin.run(&format!("CUTOVER MIGRATION {id}")).await?;
         if ignores {
