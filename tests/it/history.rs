@@ -187,8 +187,8 @@ async fn a_history_that_was_falsified_is_found_out(kind: Kind) -> Result<()> {
     make_tables(&server).await?;
     let clients = Clients::start(server.port, 16, Duration::from_millis(2));
     clients.more_statements(5000).await?;
-    // A write is lost: the register goes back by one.
-    meddler.query_drop("UPDATE shop.first SET version = version - 1 WHERE id = 4 AND version > 0").await?;
+    // Writes are lost: the register goes back, so far that somebody reads it before it is where it was.
+    meddler.query_drop("UPDATE shop.first SET version = version DIV 2 WHERE id = 4").await?;
     // A write happens twice.
     meddler.query_drop("UPDATE shop.second SET version = version + 1 WHERE id = 5").await?;
     clients.more_statements(3000).await?;
@@ -201,7 +201,9 @@ async fn a_history_that_was_falsified_is_found_out(kind: Kind) -> Result<()> {
     clients.more_statements(3000).await?;
     let history = clients.stop().await?;
     let faults = check::check(&history, &last_versions(&server).await?);
-    for fault in [Fault::Doubled, Fault::NeverWritten, Fault::WentBack] {
+    // Whether a client reads the register twice, or after a write of its own, is chance.
+    ensure!(faults.counts.contains_key(&Fault::WentBack) || faults.counts.contains_key(&Fault::Stale), "{faults:#?}");
+    for fault in [Fault::Doubled, Fault::NeverWritten] {
         ensure!(faults.counts.contains_key(&fault), "{fault:?} was not found: {faults:#?}");
     }
     for words in ["must have found the registers", "its own rows of shop.second"] {
