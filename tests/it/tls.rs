@@ -316,7 +316,7 @@ async fn a_renewed_certificate_is_used_after_sighup(kind: Kind) -> Result<()> {
     let broken = std::fs::read(&house.own.cert)?;
     std::fs::write(&house.own.cert, b"nothing")?;
     proxy.signal("HUP")?;
-    wait_for(&proxy, "the certificates stay as they were").await?;
+    wait_for(&proxy, "certificates stay as they were").await?;
     house.connect(proxy.port, APP, true).await.context("a file that cannot be used must change nothing")?;
     std::fs::write(&house.own.cert, broken)?;
     std::fs::copy(&next.cert, &house.own.cert)?;
