@@ -34,7 +34,8 @@ pub async fn breaking(job: &Job, gate: &Gate) -> Result<Vec<String>, Error> {
 async fn verdict(job: &Job, link: &mut Link, shape: &Shape) -> Result<Option<String>, Error> {
     let (source, shadow) = (&job.names.source, &job.names.shadow);
     let schema = shape.schema.as_deref().filter(|schema| !schema.is_empty()).unwrap_or(&source.schema);
-    let on = |to: &str| shape::on_another_table(&shape.text, &source.schema, &source.table, schema.eq_ignore_ascii_case(&source.schema), to);
+    let on =
+        |to: &str| shape::on_another_table(&shape.text, &source.schema, &source.table, schema.eq_ignore_ascii_case(&source.schema), to);
     // The control: the same replacement by the source itself, where a column or an alias of the table's name spoils it alike.
     let (Some(control), Some(moved)) = (on(&source.quoted()), on(&shadow.quoted())) else { return Ok(None) };
     let in_schema = link.run(&format!("USE {}", quote_identifier(schema))).await;

@@ -143,7 +143,8 @@ mod tests {
 
     #[test]
     fn the_table_is_replaced_wherever_it_is_named() {
-        let moved = |text: &str| on_another_table(text.as_bytes(), "shop", "t", true, "`s`.`t`").map(|text| String::from_utf8(text).unwrap());
+        let moved =
+            |text: &str| on_another_table(text.as_bytes(), "shop", "t", true, "`s`.`t`").map(|text| String::from_utf8(text).unwrap());
         for (text, expected) in [
             ("SELECT * FROM t", "SELECT * FROM `s`.`t`"),
             (
