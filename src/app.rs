@@ -255,11 +255,13 @@ fn reload(file: Option<&Path>, sessions: &session::Context) {
         }
     };
     let Reloaded { config, changed, waiting } = sessions.config.load().reloaded(&new);
+    if !sessions.reload(config) {
+        return;
+    }
     tracing::info!(changed = %changed.join(", "), "the configuration was read again");
     if !waiting.is_empty() {
         tracing::warn!(keys = %waiting.join(", "), "these keys have changed and need a restart of the proxy");
     }
-    sessions.reload(config);
 }
 
 /// The threads that carry sessions, each with a runtime of its own.

@@ -68,15 +68,19 @@ pub struct Context {
 
 impl Context {
     /// Takes new settings over, for logins from now on, and reads the certificates and keys anew; where one cannot be used, all
-    /// stays as it is.
-    pub fn reload(&self, config: Config) {
+    /// stays as it is, and the answer is `false`.
+    pub fn reload(&self, config: Config) -> bool {
         match Security::load(&config, Some(&self.security.load())) {
             Ok(security) => {
                 self.config.store(Arc::new(config));
                 self.security.store(Arc::new(security));
                 tracing::info!("certificates and keys were read again; new connections use them");
+                true
             }
-            Err(error) => tracing::error!(%error, "the settings and certificates stay as they were"),
+            Err(error) => {
+                tracing::error!(%error, "the settings and certificates stay as they were");
+                false
+            }
         }
     }
 
