@@ -44,7 +44,8 @@ fn decide_upstream(error: &upstream::Error) -> Decision {
             1021 | 1114 | 3 | 28 => park("make room on the server's disk"),
             1290 | 1836 => park("make the server writable again"),
             1236 => Decision::Park(
-                "the binary log that the migration needs is gone: CANCEL this migration and start it again, with a longer binlog retention".into(),
+                "the binary log that the migration needs is gone: CANCEL this migration and start it again, with a longer binlog retention"
+                    .into(),
             ),
             // MySQL could not show somebody's statement with four-byte characters in the list of processes: it is gone the next time.
             3854 => Decision::Retry,
