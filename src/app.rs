@@ -126,6 +126,7 @@ async fn serve(config: Arc<Config>, file: Option<&Path>) -> anyhow::Result<()> {
         shutdown: shutdown.clone(),
         security,
         admin,
+        toolbox: Arc::default(),
     });
 
     let tasks = TaskTracker::new();
@@ -134,6 +135,7 @@ async fn serve(config: Arc<Config>, file: Option<&Path>) -> anyhow::Result<()> {
         let (config, health, metrics, shutdown) = (config.clone(), health.clone(), metrics.clone(), shutdown.clone());
         tasks.spawn(async move { admin::probe::watch(&config, &health, &metrics, &shutdown).await });
     }
+    service.mend().await;
     {
         let service = service.clone();
         tasks.spawn(async move { service.supervise().await });

@@ -65,6 +65,8 @@ pub enum ClientError {
     ShuttingDown,
     /// The client's packet cannot be read.
     Malformed,
+    /// The client's compressed packet cannot be unpacked.
+    NotUnpacked,
     /// The client's packet has the wrong sequence number.
     OutOfOrder,
     /// The client's packet is longer than it may be here.
@@ -114,6 +116,9 @@ pub struct Entry {
     pub text: &'static str,
 }
 
+const NOT_UNPACKED: &str = "Couldn't uncompress communication packet: it holds something else than its header says";
+const CLIENT_TOO_OLD: &str = "Client does not support authentication protocol requested by server; use a client of MySQL 4.1 or later";
+
 const fn entry(code: u16, state: &'static str, then: Then, tag: &'static str, text: &'static str) -> Entry {
     Entry { code, state, then, tag, text }
 }
@@ -129,13 +134,7 @@ impl ClientError {
             Self::AccessDenied { .. } => {
                 entry(1045, "28000", Close, "access_denied", "Access denied for user '{user}'@'{host}' (the proxy's admin account)")
             }
-            Self::ClientTooOld => entry(
-                1251,
-                "08004",
-                Close,
-                "client_too_old",
-                "Client does not support authentication protocol requested by server; use a client of MySQL 4.1 or later",
-            ),
+            Self::ClientTooOld => entry(1251, "08004", Close, "client_too_old", CLIENT_TOO_OLD),
             Self::TlsNotOffered => entry(
                 1043,
                 "08S01",
@@ -200,6 +199,7 @@ impl ClientError {
             ),
             Self::ShuttingDown => entry(1053, "08S01", Close, "shutting_down", "The proxy is shutting down; connect again"),
             Self::Malformed => entry(1835, "HY000", Close, "malformed", "Malformed communication packet: the proxy cannot read it"),
+            Self::NotUnpacked => entry(1157, "08S01", Close, "not_unpacked", NOT_UNPACKED),
             Self::OutOfOrder => entry(1156, "08S01", Close, "out_of_order", "Got packets out of order"),
             Self::TooLarge => {
                 entry(1153, "08S01", Close, "too_large", "Got a packet bigger than the proxy takes here (a login has at most 1 MiB)")
@@ -274,6 +274,7 @@ impl ClientError {
             Self::Syntax { detail: "expected a command".into() },
             Self::TooLarge,
             Self::OutOfOrder,
+            Self::NotUnpacked,
             Self::LoginTimeout,
             Self::TooManyOfUser { user: "app".into() },
             Self::RolledBack,

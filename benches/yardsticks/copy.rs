@@ -6,6 +6,7 @@
 
 #[path = "../../tests/support/mod.rs"]
 mod support;
+mod yardstick;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -17,18 +18,7 @@ use support::servers::Settings;
 use support::{Kind, compare};
 
 fn main() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(bench())) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn number(name: &str, default: i32) -> i32 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    yardstick::run(bench())
 }
 
 const SPECIFICATION: &str = "ADD COLUMN note VARCHAR(64), ADD INDEX (customer_id)";
@@ -37,16 +27,13 @@ const SPECIFICATION: &str = "ADD COLUMN note VARCHAR(64), ADD INDEX (customer_id
 const COPY: &str = "ADD COLUMN note VARCHAR(64), ADD INDEX (customer_id), ALGORITHM=COPY";
 
 async fn bench() -> Result<()> {
-    let (rows, rounds) = (number("ROWS", 800_000), number("ROUNDS", 3));
+    let (rows, rounds) = (yardstick::number("ROWS", 800_000), yardstick::number("ROUNDS", 3));
     println!("{SPECIFICATION}; {rows} rows, {rounds} rounds, alternating, idle table; commits reach the disk\n");
     println!(
         "| server | ALTER, ALGORITHM=COPY | Tidegate, all rows compared | Tidegate : COPY | Tidegate without comparing | ALTER as the server chooses |"
     );
     println!("|---|---:|---:|---:|---:|---:|");
-    for kind in [Kind::MySql, Kind::MariaDb] {
-        if std::env::var("SERVER").is_ok_and(|wanted| !wanted.is_empty() && wanted != kind.name() && wanted != "both") {
-            continue;
-        }
+    for kind in yardstick::servers() {
         bench_one(kind, rows, rounds).await?;
     }
     Ok(())

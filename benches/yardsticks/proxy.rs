@@ -6,6 +6,7 @@
 
 #[path = "../../tests/support/mod.rs"]
 mod support;
+mod yardstick;
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -18,18 +19,7 @@ use support::servers::{APP, Settings, client_plugins, home, program};
 use support::{Kind, Proxy, Server};
 
 fn main() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(bench())) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn number(name: &str, default: u32) -> u32 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    yardstick::run(bench())
 }
 
 /// HAProxy in TCP mode; killed on drop.
@@ -74,7 +64,8 @@ struct Measured {
 }
 
 async fn bench() -> Result<()> {
-    let (rounds, seconds, connections) = (number("ROUNDS", 5), number("TIME", 8), number("CONNECTIONS", 8));
+    let (rounds, seconds, connections) =
+        (yardstick::number("ROUNDS", 5), yardstick::number("TIME", 8), yardstick::number("CONNECTIONS", 8));
     let server = Server::start(Kind::MySql, Settings { buffer_pool_mib: 256, ..Settings::default() }).await?;
     let mut conn = server.connect().await?;
     conn.query_drop("CREATE DATABASE sbtest").await?;
@@ -149,7 +140,7 @@ async fn wait_for(port: u16) -> Result<()> {
     Ok(())
 }
 
-fn sysbench(port: u16, connections: u32, arguments: &[&str]) -> Result<String> {
+fn sysbench(port: u16, connections: i32, arguments: &[&str]) -> Result<String> {
     let scripts = home().join("sysbench/usr/share/sysbench");
     let mut command = Command::new(program("sysbench", "sysbench")?);
     command.current_dir(&scripts).env("LUA_PATH", format!("{}/?.lua;;", scripts.display()));

@@ -19,7 +19,7 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!((again.connection_id, &again.salt, &again.version), (greeting.connection_id, &greeting.salt, &greeting.version));
     }
     if let Ok(response) = Response::read(data) {
-        let masked = response.masked(data, 0);
+        let masked = response.masked(data, 0, None);
         if let Ok(again) = Response::read(&masked) {
             assert_eq!(again.capabilities & MASKED, 0);
             assert_eq!(again.user, response.user);

@@ -35,6 +35,7 @@ fn follow(pieces: &[&[u8]], capabilities: u64, mut shapes: u64) -> Vec<(usize, S
             rest = &rest[used..];
             match progress {
                 Progress::More => {}
+                Progress::Next => seen.push((at, "next".to_owned())),
                 Progress::FileWanted => seen.push((at, "file".to_owned())),
                 Progress::Ended(end) => {
                     seen.push((at, format!("{end:?}")));

@@ -9,7 +9,7 @@ pub mod schema;
 #[path = "../../src/sql/mod.rs"]
 pub mod sql;
 
-/// Without what needs a library of ciphers.
+/// Without the module that the program sees it through, which names its tests.
 #[path = "."]
 pub mod wire {
     #[path = "../../src/wire/answer.rs"]
@@ -18,16 +18,24 @@ pub mod wire {
     pub mod capabilities;
     #[path = "../../src/wire/command.rs"]
     pub mod command;
+    #[path = "../../src/wire/compression.rs"]
+    pub mod compression;
+    #[path = "../../src/wire/dialogue.rs"]
+    pub mod dialogue;
     #[path = "../../src/wire/greeting.rs"]
     pub mod greeting;
     #[path = "../../src/wire/login.rs"]
     pub mod login;
     #[path = "../../src/wire/packet.rs"]
     pub mod packet;
+    #[path = "../../src/wire/proxy_header.rs"]
+    pub mod proxy_header;
     #[path = "../../src/wire/reply.rs"]
     pub mod reply;
     #[path = "../../src/wire/scramble.rs"]
     pub mod scramble;
+    #[path = "../../src/wire/seal.rs"]
+    pub mod seal;
 }
 
 /// Takes a number from the end of the input, so that what is left stays in its place when the fuzzer changes it.

@@ -14,9 +14,10 @@ use std::time::Duration;
 use super::answer::Failure;
 use super::tokens::{Kind, Token, tokens};
 use super::{client, hint};
+use crate::config::Strategy;
 use crate::config::{Fence, Protocol};
 use crate::ids::MigrationId;
-use crate::migration::{Command, Options, Strategy};
+use crate::migration::{Command, Options};
 
 /// One statement as the admin port understands it.
 #[derive(Clone, Debug, PartialEq)]
@@ -286,6 +287,7 @@ pub(super) const OPTIONS: &[(&str, &str)] = &[
     ("copy_workers", "a number from 1 to 64"),
     ("revert_window_s", "a number from 0 to 2592000"),
     ("cutover", "'auto', 'locked_rename', 'sentry' or 'sentry_locked_shadow'"),
+    ("throttle", "true or false"),
 ];
 
 fn set(options: &mut Options, name: &str, value: &Token) -> Result<(), Failure> {
@@ -302,11 +304,12 @@ fn set(options: &mut Options, name: &str, value: &Token) -> Result<(), Failure> 
     match name {
         "postpone" => options.postpone = boolean(value).ok_or_else(wrong)?,
         "verify" => options.skip_verify = !boolean(value).ok_or_else(wrong)?,
-        "strategy" => options.strategy = strategy(value).ok_or_else(wrong)?,
+        "strategy" => options.strategy = Some(strategy(value).ok_or_else(wrong)?),
         "cutover" => options.cutover = Some(protocol(value).ok_or_else(wrong)?),
         "max_hold_ms" => options.max_hold = Some(Duration::from_millis(range(1, 60_000)?)),
         "drain_budget_ms" => options.drain_budget = Some(Duration::from_millis(range(1, 60_000)?)),
         "ignore_breaking" => options.ignore_breaking = boolean(value).ok_or_else(wrong)?,
+        "throttle" => options.ignores_throttle = !boolean(value).ok_or_else(wrong)?,
         "fence" => options.fence = Some(fence(value).ok_or_else(wrong)?),
         "copy_workers" => options.copy_workers = usize::try_from(range(1, 64)?).ok(),
         _ => options.revert_window = Some(Duration::from_secs(range(0, 2_592_000)?)),
@@ -330,12 +333,7 @@ fn fence(token: &Token) -> Option<Fence> {
 
 fn strategy(token: &Token) -> Option<Strategy> {
     let (Kind::Word(word) | Kind::Text(word)) = &token.kind else { return None };
-    match word.to_lowercase().as_str() {
-        "auto" => Some(Strategy::Auto),
-        "instant" => Some(Strategy::Instant),
-        "copy" => Some(Strategy::Copy),
-        _ => None,
-    }
+    Strategy::from_name(word)
 }
 
 fn protocol(token: &Token) -> Option<Protocol> {

@@ -3,6 +3,8 @@
 //! Owns: one [`Record`] for each session, written by that session alone and read by anybody.
 //! Never: a lock on a session's way; every field that changes is an atomic.
 
+pub mod latency;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -163,6 +165,8 @@ pub struct Census {
     numbers: Counter,
     records: Mutex<HashMap<SessionId, Arc<Record>>>,
     served: Mutex<Served>,
+    /// How long the clients' statements take.
+    pub latency: Arc<latency::Latency>,
 }
 
 /// Connections of sessions that are over: their last transactions may not have been read from the log yet.
@@ -190,7 +194,13 @@ impl Served {
 
 impl Default for Census {
     fn default() -> Self {
-        Self { epoch: Instant::now(), numbers: Counter::default(), records: Mutex::default(), served: Mutex::default() }
+        Self {
+            epoch: Instant::now(),
+            numbers: Counter::default(),
+            records: Mutex::default(),
+            served: Mutex::default(),
+            latency: Arc::default(),
+        }
     }
 }
 

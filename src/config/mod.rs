@@ -11,11 +11,13 @@ use std::time::Duration;
 mod fence;
 mod load;
 mod reload;
+mod throttle;
 mod validate;
 
 pub use fence::Fence;
 pub use load::Error;
 pub use reload::Reloaded;
+pub use throttle::Throttle;
 
 /// Everything that can be set. Field names are the keys of proxy-config.toml.
 #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
@@ -35,6 +37,8 @@ pub struct Config {
     pub migrations: Migrations,
     /// How fast rows are copied.
     pub copy: Copy,
+    /// When the copy rests.
+    pub throttle: Throttle,
     /// What is logged.
     pub log: Log,
 }
@@ -59,6 +63,8 @@ pub struct Listen {
     pub tls_key: String,
     /// Authorities in PEM; where given, clients must show a certificate that one of them signed.
     pub tls_ca: String,
+    /// `auto`, `on` or `off`.
+    pub compression: String,
     /// A private RSA key in PEM for passwords of clients without TLS; empty makes one at each start.
     pub rsa_key: String,
     /// The path of a Unix socket to listen on as well; empty for none.
@@ -96,6 +102,8 @@ pub struct Upstream {
     pub tls_cert: String,
     /// Its private key in PEM.
     pub tls_key: String,
+    /// `auto`, `off`, `zlib` or `zstd`.
+    pub compression: String,
     /// Milliseconds to wait for a connection to the server.
     pub connect_timeout_ms: u64,
 }
@@ -180,6 +188,37 @@ impl Protocol {
 pub struct Migrations {
     /// How many may copy at the same time; the others wait their turn.
     pub at_once: usize,
+    /// How tables are changed.
+    pub strategy: Strategy,
+}
+
+/// Ways of changing a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// In place where the server proves that it only changes its dictionary, else by copying.
+    #[default]
+    Auto,
+    /// Only in place.
+    Instant,
+    /// Always by copying.
+    Copy,
+}
+
+impl Strategy {
+    /// The name in settings and commands.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Instant => "instant",
+            Self::Copy => "copy",
+        }
+    }
+
+    /// The strategy of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Auto, Self::Instant, Self::Copy].into_iter().find(|strategy| strategy.name().eq_ignore_ascii_case(name))
+    }
 }
 
 /// `[copy]`
@@ -213,6 +252,7 @@ impl Default for Listen {
             tls_cert: String::new(),
             tls_key: String::new(),
             tls_ca: String::new(),
+            compression: "auto".into(),
             rsa_key: String::new(),
             socket: String::new(),
             max_user_connections: 0,
@@ -235,6 +275,7 @@ impl Default for Upstream {
             tls_ca: String::new(),
             tls_cert: String::new(),
             tls_key: String::new(),
+            compression: "auto".into(),
             connect_timeout_ms: 3000,
         }
     }
@@ -267,7 +308,7 @@ impl Default for Cutover {
 
 impl Default for Migrations {
     fn default() -> Self {
-        Self { at_once: 4 }
+        Self { at_once: 4, strategy: Strategy::Auto }
     }
 }
 
@@ -305,6 +346,7 @@ impl fmt::Debug for Upstream {
             .field("tls_ca", &self.tls_ca)
             .field("tls_cert", &self.tls_cert)
             .field("tls_key", &self.tls_key)
+            .field("compression", &self.compression)
             .field("connect_timeout_ms", &self.connect_timeout_ms)
             .finish()
     }
@@ -342,16 +384,21 @@ impl Upstream {
 
     /// Host and port of [`Upstream::address`]; brackets around an IPv6 address are taken off. `None` where it has no port.
     pub fn host_port(&self) -> Option<(String, u16)> {
-        let (host, port) = self.address.rsplit_once(':')?;
-        let port = port.parse().ok().filter(|port| *port != 0)?;
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        let host = match bare {
-            Some(host) => host,
-            None if host.contains(':') => return None,
-            None => host,
-        };
-        (!host.is_empty()).then(|| (host.to_owned(), port))
+        host_port(&self.address)
     }
+}
+
+/// The host and the port of `host:port`, an IPv6 address without its brackets; none where it is something else.
+fn host_port(address: &str) -> Option<(String, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let host = match bare {
+        Some(host) => host,
+        None if host.contains(':') => return None,
+        None => host,
+    };
+    (!host.is_empty()).then(|| (host.to_owned(), port))
 }
 
 impl Cutover {

@@ -19,6 +19,7 @@ pub(super) fn validate(config: &Config) -> Result<(), Error> {
     accounts(config)?;
     upstream(config)?;
     times(config)?;
+    throttle(config)?;
     log(config)
 }
 
@@ -39,6 +40,10 @@ fn listening(config: &Config) -> Result<(), Error> {
     if let Err(entry) = Networks::read(&config.listen.proxy_protocol_networks) {
         let remedy = "write addresses and networks such as \"10.0.0.0/8, 192.0.2.7\"";
         return Err(wrong("listen", "proxy_protocol_networks", format!("\"{entry}\" is no network"), remedy));
+    }
+    let compression = config.listen.compression.as_str();
+    if !["auto", "on", "off"].contains(&compression) {
+        return Err(wrong("listen", "compression", format!("\"{compression}\" is unknown"), "write \"auto\", \"on\" or \"off\""));
     }
     if !["off", "on"].contains(&config.listen.reuse_port.as_str()) {
         let reason = format!("\"{}\" is unknown", config.listen.reuse_port);
@@ -80,6 +85,11 @@ fn upstream(config: &Config) -> Result<(), Error> {
         let remedy = "write \"off\", \"preferred\", \"required\", \"verify-ca\" or \"verify-identity\"";
         return Err(wrong("upstream", "tls", format!("\"{tls}\" is unknown"), remedy));
     }
+    let compression = config.upstream.compression.as_str();
+    if !["auto", "off", "zlib", "zstd"].contains(&compression) {
+        let remedy = "write \"auto\", \"off\", \"zlib\" or \"zstd\"";
+        return Err(wrong("upstream", "compression", format!("\"{compression}\" is unknown"), remedy));
+    }
     if tls.starts_with("verify") && config.upstream.tls_ca.is_empty() {
         let remedy = "give a PEM file with the certificate of the authority that signed the server's; MySQL keeps its own as ca.pem in its data directory";
         return Err(wrong("upstream", "tls_ca", format!("is empty, and tls is \"{tls}\""), remedy));
@@ -102,6 +112,23 @@ fn listen_tls(config: &Config) -> Result<(), Error> {
             let remedy = "give PEM files with the proxy's certificate as tls_cert and its private key as tls_key";
             return Err(wrong("listen", key, format!("is empty, and tls is \"{tls}\""), remedy));
         }
+    }
+    Ok(())
+}
+
+fn throttle(config: &Config) -> Result<(), Error> {
+    let throttle = &config.throttle;
+    if let Some(bad) = throttle.replicas().find(|address| super::host_port(address).is_none()) {
+        let reason = format!("\"{bad}\" is not a host and a port");
+        return Err(wrong("throttle", "replicas", reason, "write them as \"replica1:3306, replica2:3306\""));
+    }
+    if throttle.replica_lag_s == 0 && throttle.replicas().next().is_some() {
+        return Err(wrong(
+            "throttle",
+            "replica_lag_s",
+            "is 0, and replicas are named",
+            "give the seconds that they may be behind, 1 or more; the default is 10",
+        ));
     }
     Ok(())
 }

@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -124,7 +124,7 @@ pub struct Gate {
     changed: Notify,
     numbers: AtomicU64,
     swapped_at_us: AtomicU64,
-    fence: OnceLock<Fence>,
+    fence: Fence,
     shapes: Shapes,
     metrics: Metrics,
     census: Arc<Census>,
@@ -132,7 +132,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    fn new(migration: MigrationId, table: TableName, metrics: Metrics, census: Arc<Census>, log_held_over: Duration) -> Self {
+    fn new(migration: MigrationId, table: TableName, fence: Fence, metrics: Metrics, census: Arc<Census>, log_held_over: Duration) -> Self {
         Self {
             migration,
             table,
@@ -152,7 +152,7 @@ impl Gate {
             changed: Notify::new(),
             numbers: AtomicU64::new(1),
             swapped_at_us: AtomicU64::new(0),
-            fence: OnceLock::new(),
+            fence,
             shapes: Shapes::default(),
             metrics,
             log_held_over,
@@ -219,12 +219,7 @@ impl Gate {
 
     /// What becomes of transactions whose snapshot is older than the swap.
     pub fn fence(&self) -> Fence {
-        self.fence.get().copied().unwrap_or_default()
-    }
-
-    /// Says so, once, before any attempt.
-    pub fn set_fence(&self, fence: Fence) {
-        let _ = self.fence.set(fence);
+        self.fence
     }
 
     /// Sessions with a transaction that began before a moment and may have a snapshot, where the swap is to wait for all of
@@ -247,6 +242,19 @@ impl Gate {
         let users = inner.users.values().filter_map(|record| exposed_for(record)).max().unwrap_or_default();
         let locks = inner.lockers.values().map(|(_, since)| since.elapsed()).max().unwrap_or_default();
         (inner.inside.len() + inner.suspects.len() + inner.lockers.len(), oldest.max(suspect).max(users).max(locks).max(snapshots))
+    }
+
+    /// Whether transactions that are older than the gate are waited for, because nobody knows what they have touched.
+    pub fn has_suspects(&self) -> bool {
+        let mut inner = self.lock();
+        inner.forget_the_gone();
+        !inner.suspects.is_empty()
+    }
+
+    /// Waits no longer for transactions that are older than the gate and do not have the table open, as the server shows it. What they
+    /// touch from now on the gate sees.
+    pub fn acquit(&self, has_it_open: impl Fn(u64) -> bool) {
+        self.lock().suspects.retain(|_, (record, _)| has_it_open(record.connection_id.load(Ordering::Relaxed)));
     }
 
     /// Whether a transaction that began before a moment of the census' clock is still open, of any session.

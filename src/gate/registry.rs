@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 
 use super::{Gate, Snapshot};
 use crate::census::Census;
+use crate::config::Fence;
 use crate::ids::{Counter, MigrationId, TableName};
 use crate::metrics::Metrics;
 use crate::sql::matcher::Matcher;
@@ -120,9 +121,10 @@ impl Gates {
     }
 
     /// Builds a gate before a table; it goes when the returned value is dropped. `hot_names` are all names by which a
-    /// statement can reach the table: its own, views on it, programs and tables that mention it.
-    pub fn install(self: &Arc<Self>, migration: MigrationId, table: TableName, hot_names: Vec<String>) -> Installed {
-        let gate = Arc::new(Gate::new(migration, table, self.metrics.clone(), self.census.clone(), self.log_held_over));
+    /// statement can reach the table: its own, views on it, programs and tables that mention it. `fence`: what becomes of
+    /// transactions whose snapshot is older than the swap.
+    pub fn install(self: &Arc<Self>, migration: MigrationId, table: TableName, hot_names: Vec<String>, fence: Fence) -> Installed {
+        let gate = Arc::new(Gate::new(migration, table, fence, self.metrics.clone(), self.census.clone(), self.log_held_over));
         self.lock().push((gate.clone(), hot_names));
         self.publish();
         // Published first, scanned after: a transaction that begins in between is either seen here or judged there.

@@ -14,9 +14,13 @@ struct House {
 }
 
 fn house() -> House {
+    house_with(Fence::default())
+}
+
+fn house_with(fence: Fence) -> House {
     let census = Arc::new(Census::default());
     let gates = Arc::new(Gates::new(census.clone(), Metrics::new(), Duration::from_millis(100)));
-    let installed = gates.install(MigrationId(1), TableName::new("shop", "orders"), vec!["orders".into()]);
+    let installed = gates.install(MigrationId(1), TableName::new("shop", "orders"), vec!["orders".into()], fence);
     House { census, gates, gate: installed.gate.clone(), _installed: installed }
 }
 
@@ -206,13 +210,35 @@ async fn a_transaction_older_than_the_gate_is_waited_for() {
     let old = census.enter("a".into());
     old.record.transaction_open();
     let gates = Arc::new(Gates::new(census.clone(), Metrics::new(), Duration::from_millis(100)));
-    let installed = gates.install(MigrationId(1), TableName::new("shop", "orders"), vec!["orders".into()]);
+    let installed = gates.install(MigrationId(1), TableName::new("shop", "orders"), vec!["orders".into()], Fence::default());
     let draining = installed.gate.hold(soon()).expect("free");
     let waiting = tokio::spawn(draining.drained(Duration::from_secs(5)));
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert_eq!(installed.gate.snapshot().state, State::Draining);
     old.record.transaction_closed();
     waiting.await.expect("joined").expect("drained");
+}
+
+#[tokio::test]
+async fn of_older_transactions_only_those_are_waited_for_that_have_the_table_open() {
+    use std::sync::atomic::Ordering::Relaxed;
+    let census = Arc::new(Census::default());
+    let (idle, user) = (census.enter("a".into()), census.enter("b".into()));
+    for (id, entered) in [(7, &idle), (8, &user)] {
+        entered.record.connection_id.store(id, Relaxed);
+        entered.record.transaction_open();
+    }
+    let gates = Arc::new(Gates::new(census.clone(), Metrics::new(), Duration::from_millis(100)));
+    let installed = gates.install(MigrationId(1), TableName::new("shop", "orders"), vec!["orders".into()], Fence::default());
+    assert!(installed.gate.has_suspects());
+    installed.gate.acquit(|connection| connection == 8);
+    let draining = installed.gate.hold(soon()).expect("free");
+    let waiting = tokio::spawn(draining.drained(Duration::from_secs(5)));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(installed.gate.snapshot().state, State::Draining);
+    user.record.transaction_closed();
+    waiting.await.expect("joined").expect("drained");
+    assert_eq!(idle.record.transaction_age().map(|_| ()), Some(()));
 }
 
 #[tokio::test]
@@ -226,7 +252,7 @@ async fn locks_on_tables_that_are_older_than_the_gate_are_waited_for() {
     }
     named.record.holds_locks.store(true, Relaxed);
     let gates = Arc::new(Gates::new(census.clone(), Metrics::new(), Duration::from_millis(100)));
-    let installed = gates.install(MigrationId(1), TableName::new("shop", "orders"), vec!["orders".into()]);
+    let installed = gates.install(MigrationId(1), TableName::new("shop", "orders"), vec!["orders".into()], Fence::default());
     assert_eq!(installed.gate.occupancy().0, 2, "a named lock is on no table");
     drop(leaving);
     assert_eq!(installed.gate.occupancy().0, 1);
@@ -267,7 +293,7 @@ async fn holders_of_locks_are_never_held() {
 fn without_gates_there_is_nothing_to_load_but_a_zero() {
     let gates = Arc::new(Gates::new(Arc::new(Census::default()), Metrics::new(), Duration::ZERO));
     assert_eq!(gates.generation(), 0);
-    let installed = gates.install(MigrationId(1), TableName::new("shop", "orders"), vec!["orders".into()]);
+    let installed = gates.install(MigrationId(1), TableName::new("shop", "orders"), vec!["orders".into()], Fence::default());
     let first = gates.generation();
     assert_ne!(first, 0);
     assert_eq!(gates.watch().judge(b"SELECT 1 FROM orders").gates, 1);
@@ -280,8 +306,7 @@ fn without_gates_there_is_nothing_to_load_but_a_zero() {
 #[tokio::test]
 async fn strangers_with_a_snapshot_are_waited_for_where_the_fence_says_so() {
     for fence in [Fence::Wait, Fence::Fence, Fence::Off] {
-        let house = house();
-        house.gate.set_fence(fence);
+        let house = house_with(fence);
         let stranger = house.census.enter("a".into());
         stranger.record.transaction_open();
         let draining = house.gate.hold(soon()).expect("free");

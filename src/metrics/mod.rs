@@ -87,6 +87,12 @@ struct MigrationLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SignalLabels {
+    migration_id: u64,
+    signal: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PhaseLabels {
     migration_id: u64,
     phase: &'static str,
@@ -120,6 +126,7 @@ pub struct Metrics {
     lag_seconds: Family<MigrationLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
     pending_keys: Family<MigrationLabels, Gauge>,
     bypassing: Family<MigrationLabels, Counter>,
+    throttled: Family<SignalLabels, Counter<f64, std::sync::atomic::AtomicU64>>,
 }
 
 impl Default for Metrics {
@@ -150,6 +157,7 @@ impl Metrics {
             lag_seconds: Family::default(),
             pending_keys: Family::default(),
             bypassing: Family::default(),
+            throttled: Family::default(),
         };
         registry.register("build", "What is running", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         registry.register("upstream_up", "1 while the server answers the proxy's own probe", metrics.upstream_up.clone());
@@ -177,6 +185,11 @@ impl Metrics {
             "bypassing_transactions",
             "Transactions on a migrating table of connections that are not the proxy's",
             metrics.bypassing.clone(),
+        );
+        registry.register(
+            "migration_throttled_seconds",
+            "How long the copy has rested by itself, by the signal that asked for it",
+            metrics.throttled.clone(),
         );
         metrics.registry = Arc::new(registry);
         metrics
@@ -225,6 +238,11 @@ impl Metrics {
         let labels = MigrationLabels { migration_id: migration.0 };
         self.lag_seconds.get_or_create(&labels).set(lag.as_secs_f64());
         self.pending_keys.get_or_create(&labels).set(i64::try_from(pending).unwrap_or(i64::MAX));
+    }
+
+    /// The copy has rested for so long because of a signal.
+    pub fn throttled_for(&self, migration: MigrationId, signal: &'static str, time: Duration) {
+        self.throttled.get_or_create(&SignalLabels { migration_id: migration.0, signal }).inc_by(time.as_secs_f64());
     }
 
     /// Everything as OpenMetrics text.

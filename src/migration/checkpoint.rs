@@ -7,6 +7,8 @@ use crate::config::{Fence, Protocol};
 use crate::ids::{MigrationId, TableName};
 use crate::upstream::{Error, Link, Position, literal};
 
+use super::failover::Gtids;
+use super::instant::Course;
 use super::phase::Phase;
 use super::{Options, Strategy};
 
@@ -25,6 +27,8 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS `tidegate`.`migrations` (
     server_identity VARCHAR(255) NOT NULL DEFAULT '',
     binlog_file VARCHAR(255) NOT NULL DEFAULT '',
     binlog_position BIGINT UNSIGNED NOT NULL DEFAULT 0,
+    gtids_through LONGTEXT NULL,
+    gtids_applied LONGTEXT NULL,
     watermark LONGTEXT NOT NULL,
     deferred_indexes LONGTEXT NOT NULL,
     rows_copied BIGINT UNSIGNED NOT NULL DEFAULT 0,
@@ -41,16 +45,26 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS `tidegate`.`migrations` (
     swaps_wanted BIGINT UNSIGNED NOT NULL DEFAULT 0,
     swapped_at DATETIME(6) NULL,
     is_turned TINYINT NOT NULL DEFAULT 0,
-    is_window_over TINYINT NOT NULL DEFAULT 0
+    is_window_over TINYINT NOT NULL DEFAULT 0,
+    course VARCHAR(32) NOT NULL DEFAULT '',
+    definition_before LONGTEXT NULL,
+    definition_after LONGTEXT NULL,
+    triggers LONGTEXT NULL
 ) ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
 
 /// Columns that stores of earlier versions lack.
-const ADDED: [(&str, &str); 5] = [
+const ADDED: [(&str, &str); 11] = [
     ("swaps", "BIGINT UNSIGNED NOT NULL DEFAULT 0"),
     ("swaps_wanted", "BIGINT UNSIGNED NOT NULL DEFAULT 0"),
     ("swapped_at", "DATETIME(6) NULL"),
     ("is_turned", "TINYINT NOT NULL DEFAULT 0"),
     ("is_window_over", "TINYINT NOT NULL DEFAULT 0"),
+    ("triggers", "LONGTEXT NULL"),
+    ("gtids_through", "LONGTEXT NULL"),
+    ("gtids_applied", "LONGTEXT NULL"),
+    ("course", "VARCHAR(32) NOT NULL DEFAULT ''"),
+    ("definition_before", "LONGTEXT NULL"),
+    ("definition_after", "LONGTEXT NULL"),
 ];
 
 /// How long the store may take: a network that swallows everything must not look like a slow server for ever.
@@ -79,6 +93,8 @@ pub struct Stored {
     pub server_identity: String,
     /// Where the tail must start; `None` before the shadow exists.
     pub position: Option<Position>,
+    /// The same place for another server.
+    pub gtids: Gtids,
     /// Every row up to this key is copied; the key's columns as read by the key's expressions.
     pub watermark: Vec<String>,
     /// Indexes that the shadow still lacks, as [`super::deferred::take_off`] gave them.
@@ -111,6 +127,14 @@ pub struct Stored {
     pub is_turned: bool,
     /// The operator said CLEANUP.
     pub is_window_over: bool,
+    /// How the table is changed.
+    pub course: Course,
+    /// In place: the table's definition before the ALTER.
+    pub definition_before: String,
+    /// In place: what the server made of it on an empty copy.
+    pub definition_after: String,
+    /// Triggers that an attempt may have taken off, as [`super::triggers::Triggers::write`] gave them; empty where none are missing.
+    pub triggers: String,
 }
 
 /// What a run changes as it goes.
@@ -118,6 +142,8 @@ pub struct Stored {
 pub struct Progress {
     /// Where to read from after a crash.
     pub position: Option<Position>,
+    /// The same place for another server.
+    pub gtids: Gtids,
     /// Every row up to this key is copied.
     pub watermark: Vec<String>,
     /// Every chunk is in the shadow.
@@ -196,7 +222,8 @@ pub async fn read(link: &mut Link, condition: &str) -> Result<Vec<Stored>, Error
         .texts(&format!(
             "SELECT migration_id, schema_name, table_name, alter_specification, options, phase, is_paused, is_cancelled, is_copied, server_identity, \
              binlog_file, binlog_position, watermark, rows_copied, rows_total, cutover_attempts, held_statements, longest_stall_us, steps, error_code, \
-             error, started_at, finished_at, deferred_indexes, swaps, swaps_wanted, is_turned, is_window_over FROM `tidegate`.`migrations` WHERE {condition} ORDER BY migration_id"
+             error, started_at, finished_at, deferred_indexes, swaps, swaps_wanted, is_turned, is_window_over, \
+             gtids_through, gtids_applied, course, definition_before, definition_after, triggers FROM `tidegate`.`migrations` WHERE {condition} ORDER BY migration_id"
         ))
         .await?;
     Ok(rows.iter().filter_map(|row| parse(row)).collect())
@@ -232,6 +259,11 @@ fn parse(row: &[String]) -> Option<Stored> {
         swaps_wanted: number(25),
         is_turned: number(26) != 0,
         is_window_over: number(27) != 0,
+        gtids: Gtids { through: text(28), applied: text(29) },
+        course: Course::from_name(&text(30)),
+        definition_before: text(31),
+        definition_after: text(32),
+        triggers: text(33),
     })
 }
 
@@ -261,6 +293,23 @@ pub async fn set_swapped(link: &mut Link, id: MigrationId, phase: Phase, swaps: 
 pub async fn set_turned(link: &mut Link, id: MigrationId, position: &Position) -> Result<(), Error> {
     let file = literal(&position.file);
     set(link, id, &format!("binlog_file = {file}, binlog_position = {}, is_turned = 1", position.offset)).await
+}
+
+/// Stores the triggers that an attempt is about to take off; empty: all are there.
+///
+/// # Errors
+/// As the server says.
+pub async fn set_triggers(link: &mut Link, id: MigrationId, triggers: &str) -> Result<(), Error> {
+    set(link, id, &format!("triggers = {}", literal(triggers))).await
+}
+
+/// The triggers that an attempt may have taken off; empty where none are missing.
+///
+/// # Errors
+/// As the server says.
+pub async fn triggers(link: &mut Link, id: MigrationId) -> Result<String, Error> {
+    let sql = format!("SELECT triggers FROM `tidegate`.`migrations` WHERE migration_id = {id}");
+    Ok(link.cell(&sql).await?.unwrap_or_default())
 }
 
 /// How long ago the last swap was.
@@ -298,12 +347,30 @@ pub async fn set_start(
     set(link, id, &format!("server_identity = {identity}, deferred_indexes = {indexes}, rows_total = {rows_total}, {columns}")).await
 }
 
+/// Stores that the run goes on on another server, and where in that one's log.
+///
+/// # Errors
+/// As the server says.
+pub async fn set_server(link: &mut Link, id: MigrationId, identity: &str, position: &Position) -> Result<(), Error> {
+    let (identity, file) = (literal(identity), literal(&position.file));
+    set(link, id, &format!("server_identity = {identity}, binlog_file = {file}, binlog_position = {}", position.offset)).await
+}
+
+/// Stores how the table is changed, and by which definitions of it a lost answer is settled.
+///
+/// # Errors
+/// As the server says.
+pub async fn set_course(link: &mut Link, id: MigrationId, course: Course, before: &str, after: &str) -> Result<(), Error> {
+    let (before, after) = (literal(before), literal(after));
+    set(link, id, &format!("course = '{}', definition_before = {before}, definition_after = {after}", course.name())).await
+}
+
 /// Forgets the place to go on from.
 ///
 /// # Errors
 /// As the server says.
 pub async fn clear_start(link: &mut Link, id: MigrationId) -> Result<(), Error> {
-    set(link, id, "server_identity = '', binlog_file = '', binlog_position = 0, watermark = '', is_copied = 0, rows_copied = 0").await
+    set(link, id, "server_identity = '', binlog_file = '', binlog_position = 0, gtids_through = '', gtids_applied = '', watermark = '', is_copied = 0, rows_copied = 0").await
 }
 
 /// Stores how far the run has come.
@@ -315,10 +382,11 @@ pub async fn set_progress(link: &mut Link, id: MigrationId, progress: &Progress)
 }
 
 fn progress_columns(progress: &Progress) -> String {
-    let position = progress
-        .position
-        .as_ref()
-        .map_or(String::new(), |at| format!("binlog_file = {}, binlog_position = {}, ", literal(&at.file), at.offset));
+    let position = progress.position.as_ref().map_or(String::new(), |at| {
+        let Gtids { through, applied } = &progress.gtids;
+        let (file, through, applied) = (literal(&at.file), literal(through), literal(applied));
+        format!("binlog_file = {file}, binlog_position = {}, gtids_through = {through}, gtids_applied = {applied}, ", at.offset)
+    });
     format!(
         "{position}watermark = {}, is_copied = {}, rows_copied = {}",
         literal(&write_list(&progress.watermark)),
@@ -398,11 +466,7 @@ fn read_list(text: &str) -> Vec<String> {
 }
 
 fn write_options(options: &Options) -> String {
-    let strategy = match options.strategy {
-        Strategy::Auto => "auto",
-        Strategy::Instant => "instant",
-        Strategy::Copy => "copy",
-    };
+    let strategy = options.strategy.unwrap_or_default().name();
     let mut text = format!("postpone={} strategy={strategy} verify={}", options.postpone, !options.skip_verify);
     let mut add = |name: &str, value: Option<u128>| {
         if let Some(value) = value {
@@ -419,6 +483,9 @@ fn write_options(options: &Options) -> String {
     if options.ignore_breaking {
         text.push_str(" ignore_breaking=true");
     }
+    if options.ignores_throttle {
+        text.push_str(" throttle=false");
+    }
     if let Some(fence) = options.fence {
         text.push_str(&format!(" fence={}", fence.name()));
     }
@@ -433,16 +500,11 @@ fn read_options(text: &str) -> Options {
         match name {
             "postpone" => options.postpone = value == "true",
             "verify" => options.skip_verify = value == "false",
-            "strategy" => {
-                options.strategy = match value {
-                    "instant" => Strategy::Instant,
-                    "copy" => Strategy::Copy,
-                    _ => Strategy::Auto,
-                }
-            }
+            "strategy" => options.strategy = Strategy::from_name(value),
             "max_hold_ms" => options.max_hold = number.map(Duration::from_millis),
             "drain_budget_ms" => options.drain_budget = number.map(Duration::from_millis),
             "ignore_breaking" => options.ignore_breaking = value == "true",
+            "throttle" => options.ignores_throttle = value == "false",
             "fence" => options.fence = Fence::of_name(value),
             "copy_workers" => options.copy_workers = number.and_then(|number| usize::try_from(number).ok()),
             "cutover" => options.cutover = Protocol::from_name(value),
@@ -462,7 +524,7 @@ mod tests {
     fn options_survive_storing() {
         let options = Options {
             postpone: true,
-            strategy: Strategy::Copy,
+            strategy: Some(Strategy::Copy),
             skip_verify: true,
             max_hold: Some(Duration::from_millis(700)),
             drain_budget: None,
@@ -471,9 +533,11 @@ mod tests {
             copy_workers: Some(3),
             revert_window: Some(Duration::from_secs(60)),
             cutover: Some(Protocol::SentryLockedShadow),
+            ignores_throttle: true,
         };
         assert_eq!(read_options(&write_options(&options)), options);
-        assert_eq!(read_options(&write_options(&Options::default())), Options::default());
+        let unset = Options { strategy: Some(Strategy::Auto), ..Options::default() };
+        assert_eq!(read_options(&write_options(&Options::default())), unset);
     }
 
     #[test]

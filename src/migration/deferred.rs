@@ -1,9 +1,9 @@
 //! Secondary indexes that are left off the shadow while it is filled, and built afterwards by the server's own sorted build,
 //! which is several times faster than inserting row by row.
 //!
-//! Only plain non-unique indexes and FULLTEXT ones, and only where there is no other kind beside them: the order of a table's
-//! indexes is part of its definition, and taking all of them off and adding all of them again in their order keeps it. A FULLTEXT
-//! index that several copy workers filled at once has been seen to lack rows, on MySQL 9.7.
+//! Only plain non-unique indexes and FULLTEXT ones, and plain ones only where there is no other kind beside them: the order of a
+//! table's indexes is part of its definition, and taking all of them off and adding all of them again in their order keeps it.
+//! FULLTEXT ones always: they stand last anyway, and where several copy workers fill one at once it lacks rows, on MySQL 9.7.
 
 use super::error::Error;
 use super::job::Job;
@@ -36,6 +36,10 @@ pub fn mark(id: MigrationId) -> String {
 pub async fn take_off(link: &mut Link, names: &Names, id: MigrationId) -> Result<String, upstream::Error> {
     let rows = link.texts(&format!("SHOW CREATE TABLE {}", names.shadow.quoted())).await?;
     let statement = rows.first().and_then(|row| row.get(1)).map_or("", String::as_str);
+    if statement.lines().any(|line| line.trim_start().starts_with("FULLTEXT ")) {
+        // MariaDB: where a column was added in place, a FULLTEXT index that is dropped and built again finds nothing.
+        link.run(&format!("ALTER TABLE {} {} FORCE, ALGORITHM=COPY", mark(id), names.shadow.quoted())).await?;
+    }
     let definitions = deferrable(statement);
     if definitions.is_empty() {
         return Ok(String::new());
@@ -94,15 +98,16 @@ async fn add(job: &Job, link: &mut Link, additions: Vec<String>) -> Result<(), u
     Ok(())
 }
 
-/// The plain and FULLTEXT indexes of a CREATE TABLE statement, in order; none where an index of another kind stands among them, or where
-/// an AUTO_INCREMENT column has no other index.
+/// The plain and FULLTEXT indexes of a CREATE TABLE statement, in order; only FULLTEXT ones where an index of another kind stands among
+/// them, or where an AUTO_INCREMENT column has no other index.
 fn deferrable(statement: &str) -> Vec<Definition> {
     let mut definitions = Vec::new();
     let mut leading = Vec::new();
+    let mut is_text_only = false;
     for line in statement.lines().map(|line| line.trim().trim_end_matches(',')) {
         let kind = line.split(' ').next().unwrap_or_default();
         match kind {
-            "SPATIAL" | "VECTOR" => return Vec::new(),
+            "SPATIAL" | "VECTOR" => is_text_only = true,
             "KEY" | "FULLTEXT" => match parse(line) {
                 Some(definition) => definitions.push(definition),
                 None => return Vec::new(),
@@ -116,10 +121,9 @@ fn deferrable(statement: &str) -> Vec<Definition> {
         .map(str::trim)
         .find(|line| line.starts_with('`') && line.contains(" AUTO_INCREMENT"))
         .and_then(|line| end_of_quoted(line).and_then(|end| line.get(1..end)));
-    match counter {
-        Some(counter) if !leading.contains(&counter) => Vec::new(),
-        _ => definitions,
-    }
+    is_text_only |= counter.is_some_and(|counter| !leading.contains(&counter));
+    definitions.retain(|definition| !is_text_only || definition.text.starts_with("FULLTEXT "));
+    definitions
 }
 
 fn parse(line: &str) -> Option<Definition> {
@@ -149,5 +153,7 @@ mod tests {
     fn nothing_is_taken_where_the_order_could_change() {
         assert_eq!(deferrable(&STATEMENT.replace("  KEY `z`", "  SPATIAL KEY `f` (`a`),\n  KEY `z`")), []);
         assert_eq!(deferrable(&STATEMENT.replace("PRIMARY KEY (`id`)", "PRIMARY KEY (`a`)")), [], "the counter needs its index");
+        let with_both = STATEMENT.replace("\n) ENGINE", ",\n  SPATIAL KEY `s` (`g`),\n  FULLTEXT KEY `f` (`a`)\n) ENGINE");
+        assert_eq!(deferrable(&with_both).iter().map(|definition| definition.name.as_str()).collect::<Vec<_>>(), ["f"]);
     }
 }

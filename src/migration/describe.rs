@@ -75,6 +75,7 @@ pub async fn hot_names(link: &mut Link, name: &TableName) -> Result<Vec<String>,
         ))
         .await?;
     add(&mut names, parents);
+    add(&mut names, tables_of_triggers(link, name).await?);
     let mut others = Vec::new();
     for (what, schema, name, text) in [
         ("VIEWS", "TABLE_SCHEMA", "TABLE_NAME", "VIEW_DEFINITION"),
@@ -114,6 +115,42 @@ pub async fn hot_names(link: &mut Link, name: &TableName) -> Result<Vec<String>,
         add(&mut names, found);
     }
     Ok(names)
+}
+
+/// The tables that the table's own triggers mention, themselves or through stored programs: who locks the table locks them too.
+async fn tables_of_triggers(link: &mut Link, name: &TableName) -> Result<Vec<Vec<String>>, Error> {
+    let sql = format!(
+        "SELECT ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = {} AND EVENT_OBJECT_TABLE = {}",
+        literal(&name.schema),
+        literal(&name.table)
+    );
+    let mut texts: Vec<String> = match link.texts(&sql).await {
+        Ok(rows) => rows.into_iter().flatten().collect(),
+        Err(error) if error.code() == Some(CANNOT_CONVERT) => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    if texts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let named = |name: &String, texts: &[String]| {
+        let one = Matcher::new(&[std::slice::from_ref(name)]);
+        texts.iter().any(|text| one.touched(text.as_bytes()) != 0)
+    };
+    let own = "NOT IN ('sys', 'mysql', 'information_schema', 'performance_schema')";
+    let sql = format!("SELECT ROUTINE_NAME, ROUTINE_DEFINITION FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA {own}");
+    let mut routines = match link.texts(&sql).await {
+        Err(error) if error.code() == Some(CANNOT_CONVERT) => Vec::new(),
+        other => other?,
+    };
+    let mut known = 0;
+    while known < texts.len() {
+        known = texts.len();
+        let (found, rest): (Vec<_>, Vec<_>) = routines.into_iter().partition(|row| row.first().is_some_and(|name| named(name, &texts)));
+        routines = rest;
+        texts.extend(found.into_iter().filter_map(|row| row.into_iter().nth(1)));
+    }
+    let tables = link.texts(&format!("SELECT DISTINCT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA {own}")).await?;
+    Ok(tables.into_iter().filter(|row| row.first().is_some_and(|name| named(name, &texts))).collect())
 }
 
 fn add(names: &mut Vec<String>, rows: Vec<Vec<String>>) {

@@ -2,6 +2,7 @@
 
 use super::Refusal;
 use crate::failpoints::Injected;
+use crate::ids::TableName;
 use crate::upstream;
 
 /// Why a migration's run stopped; [`super::policy`] says what follows.
@@ -61,6 +62,13 @@ impl Refusal {
     /// A refusal with the server's number and state.
     pub fn new(code: u16, sqlstate: [u8; 5], message: impl Into<String>) -> Self {
         Self { code, sqlstate, message: message.into() }
+    }
+
+    /// The server's own words about a table that stands for another, with that one's name.
+    pub fn of_stand_in(error: &upstream::Error, stand_in: &TableName, table: &TableName) -> Self {
+        let mut refusal = Self::from_upstream(error);
+        refusal.message = refusal.message.replace(&stand_in.table, &table.table).replace(&stand_in.schema, &table.schema);
+        refusal
     }
 
     /// The server's own words, passed on.

@@ -16,10 +16,15 @@ use crate::gate::Installed;
 pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<(), Error> {
     // Each swap puts the table that it takes out where a shadow for swapping back would be.
     let names = grip.names.clone().flipped();
+    let is_in_place = grip.stored.course.is_in_place();
     crate::failpoints::reach("cleanup.drop").await?;
     let mut attempt = 0;
     loop {
-        match shadow::clean_up(&mut grip.link, &names).await {
+        let cleaned = match is_in_place {
+            true => shadow::drop_copy(&mut grip.link, &grip.names).await,
+            false => shadow::clean_up(&mut grip.link, &names).await,
+        };
+        match cleaned {
             Ok(()) => break,
             // Somebody reads the retired table, which is his right.
             Err(Error::Upstream(error)) if error.is_lock_conflict() => {
@@ -34,7 +39,7 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<(), Error> {
         }
     }
     grip.board.set_backlog(Duration::ZERO, 0);
-    let is_reverted = grip.stored.swaps.is_multiple_of(2);
+    let is_reverted = !is_in_place && grip.stored.swaps.is_multiple_of(2);
     grip.step(if is_reverted { Event::CleanedAfterRevert } else { Event::Cleaned }).await?;
     let status = grip.board.status();
     tracing::info!(

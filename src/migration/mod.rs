@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use crate::config::{Fence, Protocol};
+use crate::config::{Fence, Protocol, Strategy};
 use crate::ids::{MigrationId, TableName};
 
 mod apply;
+mod busy;
 mod bypass;
 mod checkpoint;
 mod copy;
@@ -14,8 +15,11 @@ mod deferred;
 mod describe;
 mod duplicates;
 mod error;
+mod failover;
 mod final_form;
 mod finish;
+mod in_place;
+mod instant;
 mod job;
 mod kept;
 mod keys;
@@ -24,6 +28,7 @@ pub mod phase;
 mod policy;
 mod preflight;
 mod prepare;
+mod probe;
 mod progress;
 mod queue;
 mod revert;
@@ -32,11 +37,15 @@ mod runner;
 mod service;
 mod shadow;
 mod shapes;
+mod site;
 mod statements;
 mod tail;
+mod throttle;
+mod triggers;
 mod verify;
 
 pub use bypass::Writer;
+pub use instant::Course;
 pub use phase::Phase;
 pub use service::Service;
 
@@ -57,7 +66,7 @@ pub struct Options {
     /// Wait in Ready for CUTOVER.
     pub postpone: bool,
     /// How the table is changed.
-    pub strategy: Strategy,
+    pub strategy: Option<Strategy>,
     /// Leave the comparison before the cut-over out.
     pub skip_verify: bool,
     /// Longest hold.
@@ -74,18 +83,8 @@ pub struct Options {
     pub revert_window: Option<Duration>,
     /// How the tables are swapped.
     pub cutover: Option<Protocol>,
-}
-
-/// `strategy = …`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Strategy {
-    /// The engine chooses.
-    #[default]
-    Auto,
-    /// Only where the server can do it by changing its dictionary.
-    Instant,
-    /// Always copy.
-    Copy,
+    /// The copy never rests by itself.
+    pub ignores_throttle: bool,
 }
 
 /// One migration as SHOW MIGRATIONS shows it.
@@ -133,8 +132,12 @@ pub struct Status {
     pub breaking: String,
     /// Swaps so far: after an odd number the altered table has the name, after an even one the table as it was.
     pub swaps: u64,
+    /// Why the copy rests by itself; empty where it does not.
+    pub throttled: String,
     /// Whom FORCE has rolled back or ended, and whom it has left alone.
     pub forced: String,
+    /// How the table is changed.
+    pub course: Course,
     /// UTC, as the server writes it.
     pub started_at: String,
     /// UTC, empty while it runs.

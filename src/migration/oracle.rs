@@ -4,7 +4,8 @@ use super::Refusal;
 use super::error::Error;
 use super::job::Job;
 use super::keys::KeyRange;
-use crate::ids::{TableName, quote_identifier};
+use super::probe;
+use crate::ids::quote_identifier;
 use crate::schema::key::Key;
 use crate::upstream;
 
@@ -30,13 +31,19 @@ pub async fn refusal_if_any(job: &Job, keys: &[Key], error: &upstream::Error) ->
     ask(job, &rows_of(job, keys)).await.ok().flatten().filter(|refusal| Some(refusal.code) == error.code())
 }
 
+/// The server's own refusal of an ALTER on a table with the source's rows in a range; `None` where it takes them or cannot be asked.
+pub async fn refusal_of_range(job: &Job, range: &KeyRange) -> Option<Refusal> {
+    let rows = job.statements.of_source(&own_columns(job), &job.keys.range(range));
+    ask(job, &rows).await.ok().flatten()
+}
+
 /// Data exceptions, constraint violations, and the numbers that carry no such state.
 fn is_about_rows(error: &upstream::Error) -> bool {
     match error {
         upstream::Error::Server { code, sqlstate, .. } => {
             sqlstate.starts_with("22")
                 || sqlstate.starts_with("23")
-                || matches!(code, 1265 | 1292 | 1366 | 1411 | 1526 | 1748 | 3140 | 3819 | 4025)
+                || matches!(code, 1265 | 1292 | 1366 | 1411 | 1525 | 1526 | 1748 | 3140 | 3819 | 4025)
         }
         _ => false,
     }
@@ -61,6 +68,7 @@ fn own_columns(job: &Job) -> String {
 async fn explain(job: &Job, rows: &str, error: upstream::Error) -> Error {
     match ask(job, rows).await {
         Ok(Some(refusal)) => refusal.into(),
+        Ok(None) if job.changes_key() => cut_key(job).into(),
         // The server's ALTER takes these rows, or cannot be asked: its error on the row itself stands.
         Ok(None) => Refusal::from_upstream(&error).into(),
         Err(other) => {
@@ -70,26 +78,21 @@ async fn explain(job: &Job, rows: &str, error: upstream::Error) -> Error {
     }
 }
 
+/// The refusal where a key does not come through the ALTER as it was: the server may take it, but its row cannot be followed.
+pub fn cut_key(job: &Job) -> Refusal {
+    let message = format!(
+        "the ALTER changes values of the key by which the rows of {} are told apart, as the sql_mode allows; such rows cannot be followed. Set a strict \
+         sql_mode to see which ones, or give the ALTER to the server itself",
+        job.names.source
+    );
+    Refusal::new(1235, *b"42000", message)
+}
+
 /// Runs the server's own ALTER on a table with these rows; gives its error.
 async fn ask(job: &Job, rows: &str) -> Result<Option<Refusal>, upstream::Error> {
     if job.is_window() {
         // No ALTER leads from this source to this shadow.
         return Ok(None);
     }
-    let mut link = job.server.connect_engine().await?;
-    // Several workers may ask at once, and any of them may be cut off: an undo drops what is left by the prefix. Not in the shadow's
-    // schema, where the names of the shadow's constraints are taken.
-    let probe = TableName::new(job.names.retired.schema.clone(), format!("{}{}", super::shadow::PROBE_PREFIX, link.id()));
-    super::shadow::create_schemas(&mut link, &job.names).await?;
-    link.run("SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO'").await?;
-    link.run(&format!("CREATE TABLE {} LIKE {}", probe.quoted(), job.names.source.quoted())).await?;
-    link.run(&format!("INSERT INTO {} ({}) {rows}", probe.quoted(), own_columns(job))).await?;
-    link.run("SET SESSION sql_mode = @@GLOBAL.sql_mode").await?;
-    let answer = link.run(&format!("ALTER TABLE {} {}", probe.quoted(), job.specification)).await;
-    link.run(&format!("DROP TABLE IF EXISTS {}", probe.quoted())).await?;
-    Ok(answer.err().map(|error| {
-        let mut refusal = Refusal::from_upstream(&error);
-        refusal.message = refusal.message.replace(&probe.table, &job.names.source.table).replace(&probe.schema, &job.names.source.schema);
-        refusal
-    }))
+    probe::ask(&job.server, &job.names, Some((&own_columns(job), rows)), &job.specification).await
 }

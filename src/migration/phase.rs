@@ -11,6 +11,8 @@
 //! Reversible → Reverting → SwappingBack → Reversible, with the other table under the name   CleaningUp → Done | Reverted
 //!     ▲            │ ▲            │
 //!     └────────────┘ └────────────┘
+//!
+//! In place:  Preparing → Ready → CuttingOver ⇄ Ambiguous, and from either → CleaningUp → Done
 //! ```
 
 /// Where a migration is. Stored with every change; a proxy that takes over goes on from it.
@@ -132,6 +134,7 @@ impl Phase {
             (Self::Preparing, E::ShadowReady) => Self::Copying,
             // A process that takes over, or a connection that comes back: go on from the checkpoint.
             (Self::Preparing | Self::Copying | Self::CatchingUp | Self::Verifying | Self::Ready, E::Restarted) => Self::Preparing,
+            (Self::Preparing, E::Proven) => Self::Ready,
             (Self::Copying, E::Copied) => Self::CatchingUp,
             (Self::CatchingUp, E::CaughtUp) => Self::Verifying,
             (Self::Verifying, E::Verified) => Self::Ready,
@@ -139,7 +142,7 @@ impl Phase {
             (Self::CuttingOver | Self::Ambiguous, E::NotSwapped) => Self::Ready,
             (Self::CuttingOver | Self::Ambiguous, E::Restarted) | (Self::CuttingOver, E::SwapUnknown) => Self::Ambiguous,
             (Self::CuttingOver | Self::Ambiguous, E::Swapped) => Self::Reversible,
-            (Self::Reversible, E::WindowOver) => Self::CleaningUp,
+            (Self::Reversible, E::WindowOver) | (Self::CuttingOver | Self::Ambiguous, E::Altered) => Self::CleaningUp,
             (Self::Reversible, E::RevertWished) | (Self::SwappingBack, E::NotSwapped) => Self::Reverting,
             (Self::Reverting, E::AttemptBegun) => Self::SwappingBack,
             (Self::Reverting, E::RevertGivenUp) | (Self::SwappingBack, E::Swapped) => Self::Reversible,
@@ -169,6 +172,8 @@ pub enum Event {
     Started,
     /// The shadow stands, or an earlier process's shadow was found.
     ShadowReady,
+    /// The server has altered an empty copy by changing its dictionary.
+    Proven,
     /// The last chunk is in the shadow.
     Copied,
     /// The tail is near the server and few keys are pending.
@@ -183,6 +188,8 @@ pub enum Event {
     SwapUnknown,
     /// The shadow is the table.
     Swapped,
+    /// The server has altered the table in place.
+    Altered,
     /// The retired table is no longer wanted.
     WindowOver,
     /// The operator said REVERT.
@@ -209,9 +216,10 @@ pub enum Event {
 
 impl Event {
     /// All events, for the test of the table.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::Started,
         Self::ShadowReady,
+        Self::Proven,
         Self::Copied,
         Self::CaughtUp,
         Self::Verified,
@@ -219,6 +227,7 @@ impl Event {
         Self::NotSwapped,
         Self::SwapUnknown,
         Self::Swapped,
+        Self::Altered,
         Self::WindowOver,
         Self::RevertWished,
         Self::RevertGivenUp,
@@ -253,6 +262,7 @@ mod tests {
         (Phase::Queued, Event::Stuck, Phase::Parked),
         (Phase::Queued, Event::Abandoned, Phase::Undoing),
         (Phase::Preparing, Event::ShadowReady, Phase::Copying),
+        (Phase::Preparing, Event::Proven, Phase::Ready),
         (Phase::Preparing, Event::Restarted, Phase::Preparing),
         (Phase::Preparing, Event::Stuck, Phase::Parked),
         (Phase::Preparing, Event::Abandoned, Phase::Undoing),
@@ -276,9 +286,11 @@ mod tests {
         (Phase::CuttingOver, Event::SwapUnknown, Phase::Ambiguous),
         (Phase::CuttingOver, Event::Restarted, Phase::Ambiguous),
         (Phase::CuttingOver, Event::Swapped, Phase::Reversible),
+        (Phase::CuttingOver, Event::Altered, Phase::CleaningUp),
         (Phase::Ambiguous, Event::NotSwapped, Phase::Ready),
         (Phase::Ambiguous, Event::Restarted, Phase::Ambiguous),
         (Phase::Ambiguous, Event::Swapped, Phase::Reversible),
+        (Phase::Ambiguous, Event::Altered, Phase::CleaningUp),
         (Phase::Reversible, Event::WindowOver, Phase::CleaningUp),
         (Phase::Reversible, Event::Restarted, Phase::Reversible),
         (Phase::Reversible, Event::RevertWished, Phase::Reverting),

@@ -57,6 +57,12 @@ fn decide_upstream(error: &upstream::Error) -> Decision {
     }
 }
 
+/// The server's error is about its own state or the account, not about the statement.
+pub fn is_about_the_server(error: &upstream::Error) -> bool {
+    let of_the_statement = Decision::Park("see the server's error, then RESUME the migration".into());
+    decide_upstream(error) != of_the_statement
+}
+
 /// The pause before the nth retry in a row, counted from 1.
 pub fn pause(nth: u32) -> Duration {
     Duration::from_millis(200) * 2u32.saturating_pow(nth.saturating_sub(1).min(5))

@@ -1,14 +1,16 @@
 //! What is checked before anything is created: each refusal in one sentence with the remedy.
 
 use super::Refusal;
-use super::cutover::protocol;
+use super::cutover::protocol::{self, Way};
 use super::error::Error;
 use super::shadow::Names;
+use super::triggers;
 use crate::config::Protocol;
 use crate::ids::TableName;
-use crate::schema::mapping::Mapping;
+use crate::schema::mapping::{Mapping, Pair};
 use crate::schema::table::{Column, Table};
 use crate::sql::alter::{self, Clause};
+use crate::sql::token::Tokens;
 use crate::upstream::{Facts, Link, literal};
 
 /// A table and a wish that passed.
@@ -64,16 +66,31 @@ pub fn check_specification(specification: &str) -> Result<Vec<Clause>, Error> {
 /// A [`Refusal`], or the server.
 pub async fn check(link: &mut Link, facts: &Facts, table: &TableName, specification: &str, wish: Protocol) -> Result<Checked, Error> {
     let clauses = check_specification(specification)?;
-    check_server(link, facts).await?;
+    check_account(link, facts).await?;
+    check_log(link, facts).await?;
     let table = check_table(link, table).await?;
     check_neighbours(link, &table).await?;
     let names = Names::of(&table);
     let way = protocol::choose(wish, facts, &names)?;
     protocol::check(way, facts, link).await?;
+    if way == Way::SentryLockedShadow && triggers::are_on(link, &table).await? {
+        return not_yet(format!(
+            "{table} has triggers, which cutover = 'sentry_locked_shadow' cannot bring over the swap; drop them, migrate, create them again"
+        ));
+    }
     Ok(Checked { table, clauses, names })
 }
 
-async fn check_server(link: &mut Link, facts: &Facts) -> Result<(), Error> {
+/// Checks what an ALTER in place needs.
+///
+/// # Errors
+/// A [`Refusal`], or the server.
+pub async fn check_in_place(link: &mut Link, facts: &Facts, table: &TableName) -> Result<TableName, Error> {
+    check_account(link, facts).await?;
+    check_table(link, table).await
+}
+
+async fn check_account(link: &mut Link, facts: &Facts) -> Result<(), Error> {
     let supported = if facts.is_mariadb { facts.version >= (10, 6, 0) } else { facts.version >= (8, 0, 13) };
     if !supported {
         return not_yet(format!("{} is not supported; Tidegate needs MySQL 8.0.13 or MariaDB 10.6, or later", facts.name()));
@@ -86,6 +103,10 @@ async fn check_server(link: &mut Link, facts: &Facts) -> Result<(), Error> {
             format!("the engine's account lacks the privilege {}; run {}", missing.privilege, missing.grant_statement),
         );
     }
+    Ok(())
+}
+
+async fn check_log(link: &mut Link, facts: &Facts) -> Result<(), Error> {
     let format = link.texts("SELECT @@global.log_bin, @@global.binlog_format").await?;
     let cell = |at: usize| format.first().and_then(|row| row.get(at)).map_or("", String::as_str);
     if cell(0) != "1" {
@@ -145,16 +166,6 @@ async fn check_table(link: &mut Link, table: &TableName) -> Result<TableName, Er
 
 async fn check_neighbours(link: &mut Link, table: &TableName) -> Result<(), Error> {
     let (schema, name) = (literal(&table.schema), literal(&table.table));
-    let trigger = link
-        .cell(&format!(
-            "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = {schema} AND EVENT_OBJECT_TABLE = {name}"
-        ))
-        .await?;
-    if let Some(trigger) = trigger {
-        return not_yet(format!(
-            "{table} has the trigger {trigger}; tables with triggers cannot be migrated yet. Drop it, migrate, create it again"
-        ));
-    }
     let child = link
         .texts(&format!(
             "SELECT TABLE_SCHEMA, TABLE_NAME, CONSTRAINT_NAME FROM information_schema.KEY_COLUMN_USAGE \
@@ -205,6 +216,32 @@ pub async fn check_added_foreign_keys(link: &mut Link, names: &Names) -> Result<
     }
 }
 
+/// Refuses CONVERT TO CHARACTER SET where the server has turned the members of an ENUM or SET into other letters: it does so with members
+/// outside of ASCII and with character sets of wide letters, and its own ALTER keeps their numbers.
+///
+/// # Errors
+/// The refusal.
+pub fn check_members(table: &TableName, mapping: &Mapping, specification: &str) -> Result<(), Error> {
+    let is_garbled = |pair: &&Pair| {
+        let (source, shadow) = (&pair.source, &pair.shadow);
+        let is_plain =
+            source.column_type.is_ascii() && !source.charset.starts_with("utf16") && !matches!(source.charset.as_str(), "ucs2" | "utf32");
+        matches!(source.data_type.as_str(), "enum" | "set")
+            && source.data_type == shadow.data_type
+            && !is_plain
+            && source.column_type != shadow.column_type
+    };
+    let converts = Tokens::new(specification.as_bytes()).any(|token| token.is_word("CONVERT"));
+    match mapping.pairs.iter().find(is_garbled) {
+        Some(pair) if converts => not_yet(format!(
+            "CONVERT TO CHARACTER SET makes {} of {table}'s column {}, which was {}: the server misreads its members. Leave CONVERT out, and give the \
+             columns their character sets by MODIFY",
+            pair.shadow.column_type, pair.source.name, pair.source.column_type
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Refuses where the dictionary's columns are not what the log's row images hold.
 ///
 /// # Errors
@@ -220,27 +257,6 @@ pub fn check_columns(table: &TableName, description: &Table) -> Result<(), Error
         ));
     }
     Ok(())
-}
-
-/// Refuses FULLTEXT indexes: after a RENAME from schema to schema they have been seen to lack rows that were there before.
-///
-/// # Errors
-/// A [`Refusal`], or the server.
-pub async fn check_fulltext(link: &mut Link, facts: &Facts, names: &Names) -> Result<(), Error> {
-    let sql = format!(
-        "SELECT INDEX_NAME FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} AND INDEX_TYPE = 'FULLTEXT'",
-        literal(&names.shadow.schema),
-        literal(&names.shadow.table)
-    );
-    match link.cell(&sql).await? {
-        Some(index) => not_yet(format!(
-            "{} has the FULLTEXT index {index}, which could lose rows in the swap on {}; such tables cannot be migrated yet. Give the ALTER to the \
-             server itself",
-            names.source,
-            facts.name()
-        )),
-        None => Ok(()),
-    }
 }
 
 /// Refuses an ALTER that takes the table out of InnoDB: what is written in another engine cannot be taken back.

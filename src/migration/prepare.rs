@@ -11,12 +11,15 @@ use super::keys::{KeyRange, Keys};
 use super::phase::Event;
 use super::runner::{Grip, Surroundings};
 use super::shadow::{self, Names};
+use super::site::Site;
 use super::statements::Statements;
-use super::{Refusal, deferred, describe, final_form, preflight};
+use super::tail::Start;
+use super::{Refusal, deferred, describe, failover, final_form, in_place, preflight, triggers};
 use crate::gate::Installed;
 use crate::schema::key::Key;
-use crate::schema::mapping;
-use crate::upstream::{self, Link, Position, Server, literal};
+use crate::schema::mapping::{self, Mapping};
+use crate::schema::table::Table;
+use crate::upstream::{Link, Server, literal};
 
 /// A run that can begin to copy.
 pub struct Prepared {
@@ -29,7 +32,7 @@ pub struct Prepared {
     /// Indexes to build when the copy is over.
     pub deferred_indexes: String,
     /// Where the tail begins.
-    pub start: Position,
+    pub start: Start,
     /// Every row up to this key is copied.
     pub watermark: Vec<String>,
     /// Rows copied by earlier runs.
@@ -53,80 +56,58 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Err
     if source.identifying_indexes().next().is_none() {
         return Err(Refusal::new(1173, *b"42000", format!("{}: {}", names.source, mapping::NoMapping::SourceHasNoKey)).into());
     }
-    let resumable = grip.stored.position.is_some()
-        && grip.stored.server_identity == grip.facts.identity
-        && shadow::look(&mut grip.link, &names).await?.shadow;
+    let start = find_start(grip, &names).await?;
+    let resumable = start.is_some();
     shadow::create_schemas(&mut grip.link, &names).await?;
     if !resumable {
         // First: a shadow that is half made must never be taken for one with a place in the log.
         checkpoint::clear_start(&mut grip.link, grip.stored.id).await?;
         create_shadow(&grip.server, &mut grip.link, &names, &grip.stored.specification).await?;
         preflight::check_engine(&mut grip.link, &names).await?;
-        preflight::check_fulltext(&mut grip.link, &grip.facts, &names).await?;
         preflight::check_added_foreign_keys(&mut grip.link, &names).await?;
+        triggers::try_on_shadow(&mut grip.link, &grip.server, &names).await?;
         crate::failpoints::reach("prepare.shadow_created").await?;
     }
+    triggers::clear(&mut grip.link, &names.shadow).await?;
     let mut shadow_table = describe::table(&mut grip.link, &names.shadow).await?;
     let has_helper = final_form::without_helper(&mut shadow_table);
     let mapping = mapping::relate(&source, &shadow_table, &checked.clauses).map_err(|error| {
         let code = if matches!(error, mapping::NoMapping::KeyChanges { .. }) { 1235 } else { 1173 };
         Refusal::new(code, *b"42000", format!("{}: {error}", names.source))
     })?;
+    preflight::check_members(&names.source, &mapping, &grip.stored.specification)?;
     let keys = Arc::new(Keys::new(&mapping)?);
     if let (Some(helper), false) = (&mapping.helper, has_helper) {
         final_form::add_helper(&mut grip.link, &names.shadow, helper, grip.stored.id)
             .await
-            .map_err(|error| if error.is_lost() { Error::from(error) } else { Refusal::from_upstream(&error).into() })?;
+            .map_err(|error| if error.is_lost() { Error::from(error) } else { final_form::no_helper(&names, &error).into() })?;
     }
-    let server = if keys.needs_utc() {
+    let mut server = in_place::server_for(&grip.server, &names, &source, &checked.clauses, &grip.stored.specification).await?;
+    if keys.needs_utc() {
         preflight::check_time_zone(&names.source, &source, &shadow_table, &mapping)?;
-        grip.server.in_utc()
-    } else {
-        grip.server.clone()
-    };
-    let primary =
-        source.indexes.iter().find(|index| index.name == "PRIMARY").and_then(|index| index.identifying_columns()).unwrap_or_default();
-    let statements = Statements::new(&names.source, &names.shadow, &mapping, &primary, &keys.expressions(), grip.facts.share_skip_locked());
-    if !statements.can_lock_rows() {
+        server = server.in_utc();
+    }
+    let index = mapping.key.source_index.clone();
+    let related = Related { source, shadow: shadow_table, mapping, keys };
+    let Some(mut job) = assemble(around, grip, names.clone(), server, related) else {
         return Err(Refusal::new(
             1235,
             *b"42000",
             format!(
-                "{} has no column beside its keys, so its rows cannot be followed by the key {}; keep the PRIMARY KEY in this ALTER",
-                names.source, mapping.key.source_index
+                "{} has no column beside its keys, so its rows cannot be followed by the key {index}; keep the PRIMARY KEY in this ALTER",
+                names.source
             ),
         )
         .into());
-    }
-
-    let hot_names = describe::hot_names(&mut grip.link, &names.source).await?;
-    let gate = around.gates.install(grip.id(), names.source.clone(), hot_names.clone());
-    let (start, progress) = if resumable { resume(grip)? } else { begin(grip, &names).await? };
-    let deferred_indexes = grip.stored.deferred_indexes.clone();
-    let covers = keys.clone();
-    let job = Job {
-        id: grip.id(),
-        specification: grip.stored.specification.clone(),
-        options: grip.stored.options.clone(),
-        facts: grip.facts.clone(),
-        server,
-        sets_counter: checked.clauses.contains(&crate::sql::alter::Clause::Counter),
-        source: Arc::new(source),
-        shadow: Arc::new(shadow_table),
-        mapping: Arc::new(mapping),
-        keys,
-        statements: Arc::new(statements),
-        pending: Arc::new(Pending::new(PENDING_MOST)),
-        overlap: Overlap::new(move |range: &KeyRange, key: &Key| covers.may_cover(range, key)),
-        turn: Arc::default(),
-        kept: None,
-        swaps: 0,
-        board: grip.board.clone(),
-        gates: around.gates.clone(),
-        config: around.config.clone(),
-        names,
     };
-    gate.gate.set_fence(job.fence());
+    job.sets_counter = checked.clauses.contains(&crate::sql::alter::Clause::Counter);
+    let hot_names = describe::hot_names(&mut grip.link, &names.source).await?;
+    let gate = around.gates.install(grip.id(), names.source.clone(), hot_names.clone(), job.fence());
+    let (start, progress) = match start {
+        Some(start) => resume(grip, start),
+        None => begin(grip, &names).await?,
+    };
+    let deferred_indexes = grip.stored.deferred_indexes.clone();
     grip.step(Event::ShadowReady).await?;
     Ok(Prepared {
         job,
@@ -140,21 +121,81 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Err
     })
 }
 
-fn resume(grip: &Grip) -> Result<(Position, Progress), Error> {
+/// Two tables whose rows are told apart by the same key.
+pub struct Related {
+    /// The one that has the name.
+    pub source: Table,
+    /// The one that follows.
+    pub shadow: Table,
+    /// Which column goes where.
+    pub mapping: Mapping,
+    /// The key.
+    pub keys: Arc<Keys>,
+}
+
+/// What a run knows, in either direction; `None` where no column of a row can be read by which its lock is met (F20).
+pub fn assemble(around: &Surroundings, grip: &Grip, names: Names, server: Server, related: Related) -> Option<Job> {
+    let Related { source, shadow, mapping, keys } = related;
+    let primary =
+        source.indexes.iter().find(|index| index.name == "PRIMARY").and_then(|index| index.identifying_columns()).unwrap_or_default();
+    let statements = Statements::new(&names.source, &names.shadow, &mapping, &primary, &keys.expressions(), grip.facts.share_skip_locked());
+    if !statements.can_lock_rows() {
+        return None;
+    }
+    let covers = keys.clone();
+    Some(Job {
+        site: Site::new(around, grip, names, server),
+        sets_counter: false,
+        source: Arc::new(source),
+        shadow: Arc::new(shadow),
+        mapping: Arc::new(mapping),
+        keys,
+        statements: Arc::new(statements),
+        pending: Arc::new(Pending::new(PENDING_MOST)),
+        overlap: Overlap::new(move |range: &KeyRange, key: &Key| covers.may_cover(range, key)),
+        turn: Arc::default(),
+        kept: None,
+    })
+}
+
+/// Where an earlier run's shadow can be followed from; `None` where it must begin afresh.
+async fn find_start(grip: &mut Grip, names: &Names) -> Result<Option<Start>, Error> {
+    let Some(position) = grip.stored.position.clone() else { return Ok(None) };
+    if !shadow::look(&mut grip.link, names).await?.shadow {
+        return Ok(None);
+    }
+    let (stored, here) = (&grip.stored, &grip.facts.identity);
+    if stored.server_identity == *here {
+        return Ok(Some(Start::At(position)));
+    }
+    let (before, here) = (stored.server_identity.clone(), here.clone());
+    match failover::can_go_on(&mut grip.link, &grip.facts, &grip.stored).await? {
+        Ok(()) => {
+            tracing::info!(migration = %grip.id(), table = %names.source, before, here, "the server is another one than before, and has everything by replication: goes on there");
+            Ok(Some(Start::After(grip.stored.gtids.through.clone())))
+        }
+        Err(reason) => {
+            tracing::warn!(migration = %grip.id(), table = %names.source, before, here, reason, "the server is another one than before; places in the old one's log mean nothing here, so the copy begins afresh");
+            Ok(None)
+        }
+    }
+}
+
+fn resume(grip: &Grip, start: Start) -> (Start, Progress) {
     let stored = &grip.stored;
-    let position = stored.position.clone().ok_or_else(|| upstream::Error::Unexpected("no stored position".into()))?;
-    tracing::info!(migration = %stored.id, table = %stored.table, %position, rows_copied = stored.rows_copied, "goes on from its checkpoint");
+    tracing::info!(migration = %stored.id, table = %stored.table, position = %start, rows_copied = stored.rows_copied, "goes on from its checkpoint");
     let progress = Progress {
-        position: Some(position.clone()),
+        position: stored.position.clone(),
+        gtids: stored.gtids.clone(),
         watermark: stored.watermark.clone(),
         is_copied: stored.is_copied,
         rows_copied: stored.rows_copied,
     };
-    Ok((position, progress))
+    (start, progress)
 }
 
 /// The place in the log before the first chunk.
-async fn begin(grip: &mut Grip, names: &Names) -> Result<(Position, Progress), Error> {
+async fn begin(grip: &mut Grip, names: &Names) -> Result<(Start, Progress), Error> {
     let rows = grip
         .link
         .cell(&format!(
@@ -173,15 +214,12 @@ async fn begin(grip: &mut Grip, names: &Names) -> Result<(Position, Progress), E
     checkpoint::set_start(&mut grip.link, grip.stored.id, &grip.facts.identity, &grip.stored.deferred_indexes, &progress, rows).await?;
     grip.board.set_rows_total(rows);
     grip.board.set_rows_copied(0);
-    Ok((position, progress))
+    Ok((Start::At(position), progress))
 }
 
 /// Creates the shadow and gives it the ALTER verbatim: the server is the judge of it.
 async fn create_shadow(server: &Server, link: &mut Link, names: &Names, specification: &str) -> Result<(), Error> {
-    // SHOW CREATE TABLE may hold what a strict session would not create again, such as zero dates as defaults.
-    let mut lenient = server.connect_engine().await?;
-    lenient.run("SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION'").await?;
-    shadow::create(&mut lenient, names).await?;
+    shadow::create(server, names, str::to_owned).await?;
     // The operator's words are read under the server's own sql_mode, as his shell's would be.
     let mut judge = server.connect().await?;
     judge.run("SET SESSION foreign_key_checks = 0").await?;
@@ -189,9 +227,7 @@ async fn create_shadow(server: &Server, link: &mut Link, names: &Names, specific
         if error.is_lost() {
             return Err(error.into());
         }
-        let mut refusal = Refusal::from_upstream(&error);
-        refusal.message = refusal.message.replace(&names.shadow.schema, &names.source.schema);
-        return Err(refusal.into());
+        return Err(Refusal::of_stand_in(&error, &names.shadow, &names.source).into());
     }
     if !shadow::look(link, names).await?.shadow {
         return Err(Error::Changed(format!("the ALTER moved the shadow of {} elsewhere; it cannot be followed", names.source)));

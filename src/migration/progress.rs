@@ -7,7 +7,8 @@ use tokio::sync::watch;
 
 use super::bypass::Writers;
 use super::checkpoint::Stored;
-use super::{Options, Phase, Status};
+use super::throttle::Reason;
+use super::{Course, Options, Phase, Status};
 use crate::metrics::Metrics;
 
 /// What the operator wishes; runners look at it and wait for it to change.
@@ -35,10 +36,13 @@ pub struct Wishes {
 #[derive(Debug)]
 pub struct Board {
     status: Mutex<Status>,
+    throttled: watch::Sender<Option<Reason>>,
     wishes: watch::Sender<Wishes>,
     metrics: Metrics,
     writers: Writers,
     rate: Mutex<(Instant, u64)>,
+    /// What the server has been busy with for long, shown with the note.
+    busy: Mutex<String>,
     /// Swaps so far, and why there cannot be another.
     swaps: Mutex<(u64, Option<String>)>,
 }
@@ -68,7 +72,9 @@ impl Board {
             steps: stored.steps.clone(),
             breaking: String::new(),
             swaps: stored.swaps,
+            throttled: String::new(),
             forced: String::new(),
+            course: stored.course,
             started_at: stored.started_at.clone(),
             finished_at: stored.finished_at.clone(),
         };
@@ -87,10 +93,12 @@ impl Board {
         }
         Self {
             status: Mutex::new(status),
+            throttled: watch::channel(None).0,
             wishes: watch::channel(wishes).0,
             metrics,
             writers: Writers::default(),
             rate: Mutex::new((Instant::now(), stored.rows_copied)),
+            busy: Mutex::default(),
             swaps: Mutex::new((stored.swaps, None)),
         }
     }
@@ -106,6 +114,13 @@ impl Board {
         status.is_paused = wishes.is_paused;
         status.is_postponed = wishes.is_postponed;
         status.swaps = self.swaps().0;
+        status.throttled =
+            self.throttled.borrow().as_ref().map_or_else(String::new, |reason| format!("{}: {}", reason.signal, reason.words));
+        let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        if !busy.is_empty() {
+            let separator = if status.note.is_empty() { "" } else { "; " };
+            status.note = format!("{}{separator}{busy}", status.note);
+        }
         status
     }
 
@@ -130,6 +145,31 @@ impl Board {
         &self.writers
     }
 
+    /// Shows why the copy shall rest, or that it need not; `since_last` is the time since this was said last.
+    pub fn set_throttled(&self, reason: Option<Reason>, since_last: Duration) {
+        let id = self.lock().id;
+        self.throttled.send_if_modified(|now| {
+            if let Some(before) = now {
+                self.metrics.throttled_for(id, before.signal, since_last);
+            }
+            let turns = now.is_some() != reason.is_some();
+            if turns {
+                match &reason {
+                    Some(reason) => tracing::info!(migration = %id, signal = reason.signal, "the copy rests: {}", reason.words),
+                    None => tracing::info!(migration = %id, "the copy goes on"),
+                }
+            }
+            *now = reason;
+            turns
+        });
+    }
+
+    /// Waits until nothing asks the copy to rest.
+    pub async fn unthrottled(&self) {
+        // The sender is this board's own.
+        drop(self.throttled.subscribe().wait_for(Option::is_none).await);
+    }
+
     /// Shows another phase.
     pub fn set_phase(&self, phase: Phase) {
         let mut status = self.lock();
@@ -152,9 +192,19 @@ impl Board {
         *self.swaps.lock().unwrap_or_else(PoisonError::into_inner) = (swaps, obstacle);
     }
 
+    /// Shows how the table is changed.
+    pub fn set_course(&self, course: Course) {
+        self.lock().course = course;
+    }
+
     /// Shows what it is doing or waiting for.
     pub fn set_note(&self, note: impl Into<String>) {
         self.lock().note = note.into();
+    }
+
+    /// Shows what the server has been busy with for long; empty where with nothing.
+    pub fn set_busy(&self, busy: String) {
+        *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = busy;
     }
 
     /// Shows which statements of clients the new table would refuse.

@@ -11,21 +11,18 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::apply::overlap::Overlap;
-use super::apply::pending::Pending;
 use super::bypass::Witness;
 use super::error::Error;
-use super::job::{Job, PENDING_MOST};
+use super::job::Job;
 use super::kept::Kept;
-use super::keys::{KeyRange, Keys};
+use super::keys::Keys;
 use super::phase::{Event, Phase};
 use super::policy::{self, Decision};
+use super::prepare::{self, Related};
 use super::run::{self, Beside};
 use super::runner::{Grip, Surroundings};
-use super::statements::Statements;
-use super::tail::{Reached, Tail, Turn};
-use super::{checkpoint, describe, preflight};
-use crate::schema::key::Key;
+use super::tail::{Reached, Start, Tail, Turn};
+use super::{checkpoint, describe, preflight, triggers};
 use crate::schema::mapping;
 use crate::sql::matcher::Matcher;
 use crate::upstream;
@@ -187,6 +184,7 @@ async fn begin(around: &Arc<Surroundings>, grip: &mut Grip) -> Result<Following,
         return Err(Error::Changed("no place in the binary log is stored".into()));
     };
     let clauses = preflight::check_specification(&grip.stored.specification)?;
+    triggers::clear(&mut grip.link, &names.shadow).await?;
     let source = describe::table(&mut grip.link, &names.source).await?;
     let shadow = describe::table(&mut grip.link, &names.shadow).await?;
     if shadow.columns.is_empty() {
@@ -204,41 +202,21 @@ async fn begin(around: &Arc<Surroundings>, grip: &mut Grip) -> Result<Following,
     // What the other table's own columns get is for [`Kept`].
     mapping.filled.clear();
     let keys = Arc::new(Keys::new(&mapping)?);
-    let primary =
-        source.indexes.iter().find(|index| index.name == "PRIMARY").and_then(|index| index.identifying_columns()).unwrap_or_default();
-    let statements = Statements::new(&names.source, &names.shadow, &mapping, &primary, &keys.expressions(), grip.facts.share_skip_locked());
-    if !statements.can_lock_rows() {
-        return Err(Error::Changed(format!("rows of {} cannot be followed by the key {}", names.source, mapping.key.source_index)));
-    }
     let hot_names = describe::hot_names(&mut grip.link, &names.source).await?;
-    let covers = keys.clone();
     let turn = (!grip.stored.is_turned).then(|| Turn::at_swap(&names.clone().flipped()));
-    let job = Job {
-        id: grip.id(),
-        specification: grip.stored.specification.clone(),
-        options: grip.stored.options.clone(),
-        facts: grip.facts.clone(),
-        // Values that do not fit the other table are an obstacle, never cut.
-        server: grip.server.strict(),
-        kept: Kept::new(&names.source, &names.shadow, &shadow, &mapping).map(Arc::new),
-        swaps: grip.stored.swaps,
-        sets_counter: false,
-        source: Arc::new(source),
-        shadow: Arc::new(shadow),
-        mapping: Arc::new(mapping),
-        keys,
-        statements: Arc::new(statements),
-        pending: Arc::new(Pending::new(PENDING_MOST)),
-        overlap: Overlap::new(move |range: &KeyRange, key: &Key| covers.may_cover(range, key)),
-        turn: Arc::default(),
-        board: grip.board.clone(),
-        gates: around.gates.clone(),
-        config: around.config.clone(),
-        names,
+    let kept = Kept::new(&names.source, &names.shadow, &shadow, &mapping).map(Arc::new);
+    // Values that do not fit the other table are an obstacle, never cut; a zero date fits.
+    let strict = grip.server.strict().with_any_date();
+    let server = if keys.needs_utc() { strict.in_utc() } else { strict };
+    let index = mapping.key.source_index.clone();
+    let related = Related { source, shadow, mapping, keys };
+    let Some(mut job) = prepare::assemble(around, grip, names, server, related) else {
+        return Err(Error::Changed(format!("rows of {} cannot be followed by the key {index}", grip.names.source)));
     };
+    job.kept = kept;
     let source = run::log_source(&job, &hot_names);
     let witness = Witness::new(job.gates.clone(), job.board.clone(), job.names.source.clone());
-    let (tail, reached) = Tail::open(&job.server, &job.facts, source, job.pending.clone(), &start, witness, turn).await?;
+    let (tail, reached) = Tail::open(&job.server, &job.facts, source, job.pending.clone(), &Start::At(start), witness, turn).await?;
     crate::failpoints::reach("window.begun").await?;
     let beside = run::start_beside(&job, grip.link.id(), tail, &reached, None, Matcher::new(&[&hot_names]));
     Ok(Following { job, hot_names, reached, beside })
@@ -247,7 +225,7 @@ async fn begin(around: &Arc<Surroundings>, grip: &mut Grip) -> Result<Following,
 /// Swaps back once the other table has everything.
 async fn swap_back(around: &Arc<Surroundings>, grip: &mut Grip, following: Following) -> Result<(), Error> {
     let Following { job, hot_names, mut reached, mut beside } = following;
-    let gate = around.gates.install(job.id, job.names.source.clone(), hot_names);
+    let gate = around.gates.install(job.id, job.names.source.clone(), hot_names, job.fence());
     crate::failpoints::reach("revert.wished").await?;
     run::guarded(around, &job, &mut beside, turned(&job, &mut reached)).await?;
     run::swap(around, grip, &job, gate, &mut reached, beside).await

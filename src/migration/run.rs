@@ -10,12 +10,14 @@ use super::checkpoint::{self, Progress};
 use super::copy::Copy;
 use super::cutover::{self, Outcome};
 use super::error::Error;
+use super::failover::Trail;
 use super::job::Job;
 use super::phase::Event;
 use super::prepare::Prepared;
 use super::runner::{self, Grip, Surroundings};
-use super::tail::{Reached, Source, Tail};
-use super::{apply, bypass, cutover::moment, deferred, describe, duplicates, final_form, finish, shapes, verify};
+use super::site::Site;
+use super::tail::{self, Reached, Source, Start, Tail};
+use super::{apply, bypass, cutover::moment, deferred, describe, duplicates, final_form, finish, instant, shapes, verify};
 use crate::gate::Installed;
 use crate::sql::matcher::Matcher;
 use crate::upstream::{self, Link};
@@ -59,6 +61,11 @@ pub struct Beside {
 }
 
 impl Beside {
+    /// Nobody beside the run.
+    pub fn nobody() -> Self {
+        Self { _tasks: Vec::new(), failed: mpsc::channel(1).1 }
+    }
+
     /// The first error of any of them; waits for ever while all goes well.
     pub async fn failed(&mut self) -> Error {
         match self.failed.recv().await {
@@ -94,12 +101,26 @@ pub async fn run(around: &Arc<Surroundings>, grip: &mut Grip, prepared: Prepared
     let Prepared { job, gate, hot_names, deferred_indexes, start, watermark, rows, is_copied } = prepared;
     let source = log_source(&job, &hot_names);
     let witness = bypass::Witness::new(job.gates.clone(), job.board.clone(), job.names.source.clone());
-    let (tail, mut reached) = Tail::open(&job.server, &job.facts, source, job.pending.clone(), &start, witness, None).await?;
+    let opened = Tail::open(&job.server, &job.facts, source, job.pending.clone(), &start, witness, None).await;
+    let (tail, mut reached) = match (opened, &start) {
+        // The next run begins afresh.
+        (Err(error @ Error::Upstream(upstream::Error::Server { code: 1236, .. })), Start::After(_)) => {
+            tracing::warn!(migration = %job.id, table = %job.names.source, %error, "the log of this server does not reach back far enough; the copy begins afresh");
+            checkpoint::clear_start(&mut grip.link, job.id).await?;
+            return Err(upstream::Error::Lost("the copy begins afresh".into()).into());
+        }
+        (opened, _) => opened?,
+    };
+    if let Start::After(_) = start {
+        let boundary = reached.borrow().boundary.clone();
+        checkpoint::set_server(&mut grip.link, job.id, &grip.facts.identity, &boundary).await?;
+    }
     let copy = Arc::new(Copy::new(job.clone(), watermark, rows, reached.clone()).await?);
     let copied = watch::channel(is_copied).0;
     let progress = CopyProgress { copy: copy.clone(), copied: copied.subscribe() };
     let mut beside = start_beside(&job, grip.link.id(), tail, &reached, Some(progress), Matcher::new(&[&hot_names]));
 
+    let throttle = throttled(&job);
     let verify = (!job.options.skip_verify).then(|| {
         let task = tokio::spawn(verify::run(job.clone(), reached.clone(), copy.clone(), copied.subscribe()));
         Aborted(task)
@@ -116,10 +137,27 @@ pub async fn run(around: &Arc<Surroundings>, grip: &mut Grip, prepared: Prepared
     if let Some(verify) = verify {
         guarded(around, &job, &mut beside, verify.ended()).await?;
     }
+    drop(throttle);
     guarded(around, &job, &mut beside, analyze(&job)).await?;
     grip.step(Event::Verified).await?;
 
     swap(around, grip, &job, gate, &mut reached, beside).await
+}
+
+/// Lets copy and comparison rest as the settings ask for, until it is dropped.
+fn throttled(job: &Job) -> Resting {
+    Resting { _task: Background(tokio::spawn(super::throttle::run(job.clone()))), board: job.board.clone() }
+}
+
+struct Resting {
+    _task: Background,
+    board: Arc<super::progress::Board>,
+}
+
+impl Drop for Resting {
+    fn drop(&mut self) {
+        self.board.set_throttled(None, Duration::ZERO);
+    }
 }
 
 /// Makes attempts until one has swapped, in either direction.
@@ -136,44 +174,44 @@ pub async fn swap(
 ) -> Result<(), Error> {
     let mut refused = 0;
     loop {
-        guarded(around, job, &mut beside, ready(job, &gate, reached)).await?;
+        guarded(around, job, &mut beside, ready(job, &gate, Some(moment::Copied { job, reached }))).await?;
         grip.step(Event::AttemptBegun).await?;
         // The turn is kept until the tasks that apply are gone, or the source is known to be the source still.
         let turn = job.turn.clone().lock_owned().await;
-        final_form::match_counter(job, &mut job.server.connect_engine().await?).await?;
+        let mut link = job.server.connect_engine().await?;
+        final_form::check_zeros(job, &mut link).await?;
+        final_form::match_counter(job, &mut link).await?;
+        drop(link);
         let (outcome, report) = match cutover::attempt(job, &gate.gate, reached.clone()).await {
             Ok(attempt) => attempt,
             // The server would refuse the ALTER too, or the table has changed: another attempt would only hide it.
             Err(error @ (Error::Refused(_) | Error::Changed(_) | Error::Damaged(_))) => {
                 grip.step(Event::NotSwapped).await?;
+                runner::settle_triggers(grip).await?;
                 return Err(error);
             }
             Err(error) => (Outcome::NotCommitted("not_begun", error.to_string()), cutover::Report::default()),
         };
-        report.observe(job.board.metrics());
-        let steps = report.steps.to_string();
-        job.board.add_attempt(report.held(), report.longest(), &steps);
-        let longest_us = u64::try_from(report.longest().as_micros()).unwrap_or(u64::MAX);
-        let stored = checkpoint::add_attempt(&mut grip.link, job.id, report.held(), longest_us, &steps).await;
+        let stored = note_attempt(grip, job, &report).await;
         match outcome {
             Outcome::Committed => {
                 drop(beside);
                 finish::stand_while_snapshots_live(gate);
                 job.board.metrics().attempt("committed");
-                tracing::info!(migration = %job.id, table = %job.names.source, %steps, "{}", report.sentence(&job.names.source));
+                tracing::info!(migration = %job.id, table = %job.names.source, steps = %report.steps, "{}", report.sentence(&job.names.source));
                 crate::failpoints::reach("cutover.unlocked").await?;
                 stored?;
                 grip.step(Event::Swapped).await?;
                 crate::failpoints::reach("cutover.recorded").await?;
+                runner::settle_triggers(grip).await?;
                 return Ok(());
             }
             Outcome::NotCommitted(kind, reason) => {
                 refused += 1;
-                job.board.metrics().attempt(kind);
-                tracing::info!(migration = %job.id, table = %job.names.source, reason, %steps, attempt = refused, "cut-over called off, nothing changed: {}", report.sentence(&job.names.source));
-                job.board.set_error(0, "");
+                note_called_off(job, &report, kind, &reason, refused);
                 stored?;
                 grip.step(Event::NotSwapped).await?;
+                runner::settle_triggers(grip).await?;
                 final_form::restore(job).await?;
                 drop(turn);
                 job.board.set_note(format!("attempt {refused} was called off: {reason}"));
@@ -189,10 +227,28 @@ pub async fn swap(
     }
 }
 
+/// Shows, counts and stores what an attempt cost.
+///
+/// # Errors
+/// Where the store does not answer.
+pub async fn note_attempt(grip: &mut Grip, site: &Site, report: &cutover::Report) -> Result<(), upstream::Error> {
+    report.observe(site.board.metrics());
+    let steps = report.steps.to_string();
+    site.board.add_attempt(report.held(), report.longest(), &steps);
+    let longest_us = u64::try_from(report.longest().as_micros()).unwrap_or(u64::MAX);
+    checkpoint::add_attempt(&mut grip.link, site.id, report.held(), longest_us, &steps).await
+}
+
+/// Counts and logs an attempt that changed nothing.
+pub fn note_called_off(site: &Site, report: &cutover::Report, kind: &'static str, reason: &str, attempt: u32) {
+    site.board.metrics().attempt(kind);
+    tracing::info!(migration = %site.id, table = %site.names.source, reason, steps = %report.steps, attempt, "cut-over called off, nothing changed: {}", report.sentence(&site.names.source));
+    site.board.set_error(0, "");
+}
+
 /// I-C3: only reading the server leads on.
 async fn after_unknown(grip: &mut Grip, job: &Job, gate: Installed) -> Result<(), Error> {
-    let settled = tokio::time::timeout(SETTLE_PATIENCE, settle(grip, job)).await;
-    let settled = settled.unwrap_or_else(|_| Err(upstream::Error::Lost("reading what the swap led to takes too long".into()).into()));
+    let settled = settle_in_time(grip, job).await;
     if settled.is_err() || grip.phase == super::Phase::Reversible {
         // The moment was noted before the RENAME was issued. Where it is not known yet whether it has happened, it may have.
         finish::stand_while_snapshots_live(gate);
@@ -201,24 +257,32 @@ async fn after_unknown(grip: &mut Grip, job: &Job, gate: Installed) -> Result<()
     Err(upstream::Error::Lost("the swap did not happen; another attempt follows".into()).into())
 }
 
-async fn settle(grip: &mut Grip, job: &Job) -> Result<(), Error> {
-    grip.step(Event::SwapUnknown).await?;
-    cutover::settle::end_stragglers(&mut grip.link, &grip.names, job.id).await?;
-    runner::settle_truth(grip).await
+/// Reads what an attempt led to, over the run's own connection, which may have died.
+///
+/// # Errors
+/// Where it takes too long; what the reading leads to.
+pub async fn settle_in_time(grip: &mut Grip, site: &Site) -> Result<(), Error> {
+    let settled = async {
+        grip.step(Event::SwapUnknown).await?;
+        cutover::settle::end_stragglers(&mut grip.link, &grip.names, site.id).await?;
+        instant::settle_or_read(grip).await
+    };
+    let settled = tokio::time::timeout(SETTLE_PATIENCE, settled).await;
+    settled.unwrap_or_else(|_| Err(upstream::Error::Lost("reading what the swap led to takes too long".into()).into()))
 }
 
 /// Awaits a step of the run, unless a task beside it fails, the operator cancels, or the proxy stops.
 pub async fn guarded<T>(
     around: &Surroundings,
-    job: &Job,
+    site: &Site,
     beside: &mut Beside,
     step: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    let mut wishes = job.board.wishes();
+    let mut wishes = site.board.wishes();
     tokio::select! {
         biased;
         () = around.shutdown.cancelled() => Err(Error::Stopped),
-        _ = wishes.wait_for(|wishes| job.is_given_up(wishes)) => Err(Error::Cancelled),
+        _ = wishes.wait_for(|wishes| site.is_given_up(wishes)) => Err(Error::Cancelled),
         error = beside.failed() => Err(error),
         result = step => result,
     }
@@ -257,13 +321,15 @@ async fn keep_books(
 ) -> Error {
     let books = async {
         let mut link = job.server.connect_engine().await?;
+        let mut trail = Trail::default();
         loop {
-            let end = link.position(&job.facts).await?;
+            let (end, executed) = link.place(&job.facts).await?;
+            trail.note(end.clone(), executed);
             let began = Instant::now();
-            let _ = tokio::time::timeout(Duration::from_secs(2), reached.wait_for(|reached| reached.position >= end)).await;
+            tail::reaches(&mut reached, &end, Duration::from_secs(2)).await;
             job.board.set_backlog(began.elapsed(), job.pending.len());
             keep_lease(&job, &mut link, lease_holder).await?;
-            save(&job, &mut link, &reached, copy.as_ref()).await?;
+            save(&job, &mut link, &reached, copy.as_ref(), &mut trail).await?;
             if copy.is_some() {
                 duplicates::look(&job, &mut link).await?;
             }
@@ -285,7 +351,13 @@ async fn keep_lease(job: &Job, link: &mut Link, holder: u32) -> Result<(), Error
     Err(upstream::Error::Lost("the lease of the migration is gone".into()).into())
 }
 
-async fn save(job: &Job, link: &mut Link, reached: &watch::Receiver<Reached>, copy: Option<&CopyProgress>) -> Result<(), Error> {
+async fn save(
+    job: &Job,
+    link: &mut Link,
+    reached: &watch::Receiver<Reached>,
+    copy: Option<&CopyProgress>,
+    trail: &mut Trail,
+) -> Result<(), Error> {
     // While a cut-over has the turn, keys may be out of the map and only half applied: nothing is stored then (I-E6).
     let _turn = job.turn.lock().await;
     let Some(CopyProgress { copy, copied }) = copy else {
@@ -299,8 +371,9 @@ async fn save(job: &Job, link: &mut Link, reached: &watch::Receiver<Reached>, co
     let is_copied = *copied.borrow();
     let (watermark, rows_copied) = copy.watermark();
     let boundary = reached.borrow().boundary.clone();
-    let position = Some(job.pending.safe_position(&boundary));
-    checkpoint::set_progress(link, job.id, &Progress { position, watermark, is_copied, rows_copied }).await?;
+    let position = job.pending.safe_position(&boundary);
+    let gtids = trail.gtids(link, &job.facts, &position).await?;
+    checkpoint::set_progress(link, job.id, &Progress { position: Some(position), gtids, watermark, is_copied, rows_copied }).await?;
     Ok(())
 }
 
@@ -310,7 +383,7 @@ async fn caught_up(job: &Job, reached: &mut watch::Receiver<Reached>) -> Result<
     loop {
         let end = link.position(&job.facts).await?;
         let began = Instant::now();
-        let is_there = tokio::time::timeout(Duration::from_secs(5), reached.wait_for(|reached| reached.position >= end)).await.is_ok();
+        let is_there = tail::reaches(reached, &end, Duration::from_secs(5)).await;
         let is_near = is_there && began.elapsed() < Duration::from_secs(1);
         if is_near && job.pending.len() <= CAUGHT_UP_KEYS {
             return Ok(());
@@ -333,43 +406,43 @@ async fn analyze(job: &Job) -> Result<(), Error> {
 }
 
 /// Waits until the operator lets it, no client's statement would fail on the new table, and the moment is good.
-async fn ready(job: &Job, gate: &Installed, reached: &mut watch::Receiver<Reached>) -> Result<(), Error> {
-    let mut wishes = job.board.wishes();
-    let mut link = job.server.connect_engine().await?;
-    let mut force = cutover::Force::default();
+pub async fn ready(site: &Site, gate: &Installed, mut copied: Option<moment::Copied<'_>>) -> Result<(), Error> {
+    let mut wishes = site.board.wishes();
+    let mut lookout = moment::Lookout::open(site).await?;
     loop {
         // Views and programs may have come since the gate was built.
-        if gate.set_hot_names(describe::hot_names(&mut link, &job.names.source).await?) {
-            tracing::info!(migration = %job.id, table = %job.names.source, "views or programs that reach the table have changed; the gate knows them");
+        if gate.set_hot_names(describe::hot_names(&mut lookout.link, &site.names.source).await?) {
+            tracing::info!(migration = %site.id, table = %site.names.source, "views or programs that reach the table have changed; the gate knows them");
         }
-        let breaking = shapes::breaking(job, &gate.gate).await?;
-        job.board.set_breaking(&breaking);
+        let breaking = shapes::breaking(site, &gate.gate).await?;
+        site.board.set_breaking(&breaking);
         let wished = wishes.borrow_and_update().clone();
         let wait = if wished.is_postponed {
-            Some(format!("waits for CUTOVER MIGRATION {}", job.id))
+            Some(format!("waits for CUTOVER MIGRATION {}", site.id))
         } else if breaking.is_empty() || wished.ignores_breaking {
             None
         } else {
             Some(format!(
                 "{} statement(s) that clients send would fail on the new table, see the column breaking; CUTOVER MIGRATION {} swaps all the same",
                 breaking.len(),
-                job.id
+                site.id
             ))
         };
         if let Some(note) = wait {
-            job.board.set_note(note);
+            site.board.set_note(note);
             let _ = tokio::time::timeout(LOOK_AGAIN_EVERY, wishes.changed()).await;
             continue;
         }
-        if let Ok(moment) = tokio::time::timeout(LOOK_AGAIN_EVERY, moment::wait(job, &gate.gate, reached, &mut force)).await {
-            link.close().await;
-            return moment;
+        if moment::wait(site, &gate.gate, copied.as_mut().map(moment::Copied::again), &mut lookout, Instant::now() + LOOK_AGAIN_EVERY)
+            .await?
+        {
+            return Ok(());
         }
     }
 }
 
 /// The pause after the nth attempt that was called off: half a second, growing to ten.
-async fn pause(refused: u32) -> Result<(), Error> {
+pub async fn pause(refused: u32) -> Result<(), Error> {
     let pause = Duration::from_millis(500) * 2u32.saturating_pow(refused.saturating_sub(1).min(5));
     tokio::time::sleep(pause.min(Duration::from_secs(10))).await;
     Ok(())

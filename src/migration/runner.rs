@@ -11,13 +11,16 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::busy;
 use super::checkpoint::{self, Stored};
 use super::cutover::settle::{self, Truth};
 use super::error::Error;
+use super::instant;
 use super::phase::{Event, Phase};
 use super::policy::{self, Decision};
 use super::progress::Board;
 use super::shadow::{self, Names};
+use super::triggers;
 use crate::config::Config;
 use crate::gate::Gates;
 use crate::ids::MigrationId;
@@ -99,13 +102,21 @@ pub fn lease_name(id: MigrationId) -> String {
 
 /// Runs a migration to its end, or until the proxy stops or another one has it.
 pub async fn run(around: Arc<Surroundings>, board: Arc<Board>, id: MigrationId) {
+    tokio::select! {
+        () = busy::watch(&around.server, &board) => {}
+        () = run_on(&around, &board, id) => {}
+    }
+    board.set_busy(String::new());
+}
+
+async fn run_on(around: &Arc<Surroundings>, board: &Arc<Board>, id: MigrationId) {
     let mut retries = 0;
-    if board.status().phase == Phase::Parked && !wait_for_resume(&around, &board).await {
+    if board.status().phase == Phase::Parked && !wait_for_resume(around, board).await {
         return;
     }
     loop {
-        let Some(place) = super::queue::take_place(&around, &board).await else { return };
-        let error = match drive(&around, &board, id, place).await {
+        let Some(place) = super::queue::take_place(around, board).await else { return };
+        let error = match drive(around, board, id, place).await {
             Ok(()) => return,
             Err(error) => error,
         };
@@ -128,20 +139,20 @@ pub async fn run(around: Arc<Surroundings>, board: Arc<Board>, id: MigrationId) 
             Decision::Park(remedy) => {
                 let text = if matches!(error, Error::Stuck(..)) { error.to_string() } else { format!("{error}; {remedy}") };
                 tracing::warn!(migration = %id, %table, error = %text, "parked until somebody mends it and says RESUME");
-                note_failure(&around, &board, id, error.code(), &text, Event::Stuck).await;
-                if !wait_for_resume(&around, &board).await {
+                note_failure(around, board, id, error.code(), &text, Event::Stuck).await;
+                if !wait_for_resume(around, board).await {
                     return;
                 }
                 retries = 0;
             }
             Decision::Fail => {
                 tracing::info!(migration = %id, %table, code = error.code(), error = %error, "refused; everything is undone, the table is as it was");
-                note_failure(&around, &board, id, error.code(), &error.to_string(), Event::Abandoned).await;
+                note_failure(around, board, id, error.code(), &error.to_string(), Event::Abandoned).await;
                 tokio::time::sleep(policy::pause(1)).await;
             }
             Decision::Cancel => {
                 tracing::info!(migration = %id, %table, "cancelled; everything is undone, the table is as it was");
-                note_failure(&around, &board, id, 0, "", Event::Abandoned).await;
+                note_failure(around, board, id, 0, "", Event::Abandoned).await;
             }
         }
     }
@@ -192,6 +203,7 @@ async fn drive(around: &Arc<Surroundings>, board: &Arc<Board>, id: MigrationId, 
     if matches!(grip.phase, Phase::CuttingOver | Phase::Ambiguous | Phase::SwappingBack) {
         read_the_truth(&mut grip).await?;
     }
+    settle_triggers(&mut grip).await?;
     match grip.phase {
         phase if phase.is_final() => return Ok(()),
         Phase::Reversible | Phase::Reverting => return after_swap(around, &mut grip).await,
@@ -201,6 +213,12 @@ async fn drive(around: &Arc<Surroundings>, board: &Arc<Board>, id: MigrationId, 
         Phase::Parked => grip.step(Event::Resumed).await?,
         Phase::Queued => grip.step(Event::Started).await?,
         _ => grip.step(Event::Restarted).await?,
+    }
+    while let Some(proof) = instant::choose(around, &mut grip).await? {
+        match instant::run(around, &mut grip, proof).await? {
+            instant::End::Altered => return super::finish::run(around, &mut grip).await,
+            instant::End::Again => grip.step(Event::Restarted).await?,
+        }
     }
     let prepared = super::prepare::run(around, &mut grip).await?;
     super::run::run(around, &mut grip, prepared).await?;
@@ -230,9 +248,6 @@ async fn take_hold(around: &Surroundings, board: &Arc<Board>, id: MigrationId) -
         board.set_note(format!("the server at {address} ({identity}) does not know this migration; it goes on where it began"));
         return Ok(None);
     };
-    if !stored.server_identity.is_empty() && stored.server_identity != facts.identity && stored.swaps == 0 {
-        tracing::warn!(migration = %id, table = %stored.table, before = stored.server_identity, now = facts.identity, "the server is another one than before; places in the old one's log mean nothing here, so the copy begins afresh");
-    }
     let server = around.server.only(&facts);
     let names = Names::after_swaps(&stored.table, stored.swaps);
     board.set_swaps(stored.swaps, None);
@@ -248,7 +263,7 @@ async fn read_the_truth(grip: &mut Grip) -> Result<(), Error> {
     if grip.phase == Phase::CuttingOver {
         grip.step(Event::Restarted).await?;
     }
-    settle_truth(grip).await
+    instant::settle_or_read(grip).await
 }
 
 /// From Ambiguous to what the server says.
@@ -273,6 +288,34 @@ pub async fn settle_truth(grip: &mut Grip) -> Result<(), Error> {
             format!("look for the table in the schemas {} and {}, then RESUME", grip.names.shadow.schema, grip.names.retired.schema),
         )),
     }
+}
+
+/// Puts on the triggers that an attempt may have taken off and not put on again.
+///
+/// # Errors
+/// As the server says.
+pub async fn settle_triggers(grip: &mut Grip) -> Result<(), Error> {
+    let id = grip.id();
+    let stored = checkpoint::triggers(&mut grip.link, id).await?;
+    triggers::settle(&mut grip.link, &grip.server, id, &stored, &grip.stored.table).await
+}
+
+/// What cannot wait until the run of a migration is taken over: before the first client comes in, the tables that a proxy left without
+/// their triggers when it died get them back. Where another proxy has the migration, nothing is done.
+///
+/// # Errors
+/// As the server says.
+pub async fn mend(server: &Server, stored: &Stored) -> Result<(), Error> {
+    let mut link = server.connect_engine().await?;
+    let lease = upstream::literal(&lease_name(stored.id));
+    if link.cell(&format!("SELECT GET_LOCK({lease}, 1)")).await?.as_deref() != Some("1") {
+        return Ok(());
+    }
+    let facts = Facts::read(&mut link).await?;
+    settle::end_stragglers(&mut link, &Names::after_swaps(&stored.table, stored.swaps), stored.id).await?;
+    triggers::settle(&mut link, &server.only(&facts), stored.id, &stored.triggers, &stored.table).await?;
+    link.close().await;
+    Ok(())
 }
 
 /// Undoes everything before a swap.

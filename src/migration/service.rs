@@ -12,8 +12,9 @@ use super::checkpoint::{self, Stored};
 use super::error::Error;
 use super::progress::{Board, options_with};
 use super::runner::{self, Surroundings};
-use super::{Command, Phase, Refusal, Request, Status, Strategy, preflight};
-use crate::config::Config;
+use super::shadow::{self, Names};
+use super::{Command, Phase, Refusal, Request, Status, instant, preflight};
+use crate::config::{Config, Strategy};
 use crate::gate::Gates;
 use crate::ids::{MigrationId, TableName};
 use crate::metrics::Metrics;
@@ -21,6 +22,9 @@ use crate::upstream::{self, Facts, Link, Server};
 
 /// How often the store is read for migrations without an owner.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
+
+/// How long clients are kept out at the start, so that they do not find a table without its triggers.
+const MEND_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Migrations that are over and still shown.
 const SHOWN_MOST: usize = 1000;
@@ -82,26 +86,44 @@ impl Service {
     }
 
     async fn store(&self, request: &Request) -> Result<Stored, Error> {
-        if request.options.strategy == Strategy::Instant {
-            return Err(Refusal::new(
-                1235,
-                *b"42000",
-                "strategy = 'instant' is not built yet; leave it out to copy the table, or give ALTER TABLE … ALGORITHM=INSTANT to the server",
-            )
-            .into());
+        let config = &self.inner.around.config;
+        let mut options = request.options.clone();
+        let strategy = *options.strategy.get_or_insert(config.migrations.strategy);
+        let clauses = preflight::check_specification(&request.specification)?;
+        let window = options.revert_window.unwrap_or(config.cutover.revert_window());
+        if strategy == Strategy::Instant && options.revert_window.is_some_and(|window| !window.is_zero()) {
+            let message = "an ALTER in place leaves no old table to swap back; leave revert_window_s or strategy = 'instant' out";
+            return Err(Refusal::new(1235, *b"42000", message).into());
         }
-        preflight::check_specification(&request.specification)?;
+        let is_tried = instant::may_be_tried(strategy, !window.is_zero(), &clauses)?;
         let mut link = self.inner.around.server.connect_engine().await?;
         let facts = Facts::read(&mut link).await?;
         let protocol = request.options.cutover.unwrap_or(self.inner.around.config.cutover.protocol);
-        let checked = preflight::check(&mut link, &facts, &request.table, &request.specification, protocol).await?;
+        let checked = preflight::check(&mut link, &facts, &request.table, &request.specification, protocol).await;
+        // What keeps a table from being copied does not keep the server from altering it.
+        let (table, obstacle) = match checked {
+            Ok(checked) => (checked.table, None),
+            Err(obstacle @ Error::Refused(_)) if is_tried => {
+                let table = preflight::check_in_place(&mut link, &facts, &request.table).await?;
+                (table, (strategy == Strategy::Auto).then_some(obstacle))
+            }
+            Err(error) => return Err(error),
+        };
         checkpoint::create(&mut link).await?;
         let lock = format!("SELECT GET_LOCK({}, 10)", upstream::literal("tidegate start"));
         if link.cell(&lock).await?.as_deref() != Some("1") {
             return Err(Refusal::new(1205, *b"HY000", "another proxy is just starting a migration; try again").into());
         }
-        self.refuse_second(&mut link, &checked.table).await?;
-        let id = checkpoint::insert(&mut link, &checked.table, &request.specification, &request.options).await?;
+        self.refuse_second(&mut link, &table).await?;
+        if let Some(obstacle) = obstacle {
+            let (server, names) = (self.inner.around.server.only(&facts), Names::of(&table));
+            let proved = instant::prove(&server, &mut link, &facts, &names, &request.specification).await?;
+            if proved.is_err() {
+                shadow::drop_copy(&mut link, &names).await?;
+                return Err(obstacle);
+            }
+        }
+        let id = checkpoint::insert(&mut link, &table, &request.specification, &options).await?;
         let stored = checkpoint::read(&mut link, &format!("migration_id = {id}")).await?.pop();
         stored.ok_or_else(|| upstream::Error::Unexpected("the new migration cannot be read back".into()).into())
     }
@@ -187,6 +209,31 @@ impl Service {
         if let Ok(Err(error)) = tokio::time::timeout(LOOK_EVERY, self.look()).await {
             tracing::debug!(%error, "the store could not be read at the start");
         }
+    }
+
+    /// Puts right what must be right before the first client comes in.
+    pub async fn mend(&self) {
+        match tokio::time::timeout(MEND_PATIENCE, self.mend_all()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "the store could not be read at the start"),
+            Err(_) => {
+                tracing::warn!("a table may lack triggers that a cut-over has taken off; they are put on as soon as the server lets it")
+            }
+        }
+    }
+
+    async fn mend_all(&self) -> Result<(), Error> {
+        let server = &self.inner.around.server;
+        let mut link = server.connect_engine().await?;
+        if !checkpoint::exists(&mut link).await? {
+            return Ok(());
+        }
+        checkpoint::upgrade(&mut link).await?;
+        for stored in checkpoint::read(&mut link, "triggers <> ''").await? {
+            runner::mend(server, &stored).await?;
+        }
+        link.close().await;
+        Ok(())
     }
 
     /// Finds the store's migrations, at the start and again and again: those without an owner are taken over.
@@ -290,6 +337,9 @@ fn check_command(status: &Status, command: Command, obstacle: Option<String>) ->
     let refuse = |what: &str| Err(Refusal::new(1105, *b"HY000", format!("migration {id} is {}, {what}", phase.name())));
     let has_begun = matches!(phase, Phase::CuttingOver | Phase::Ambiguous | Phase::SwappingBack | Phase::CleaningUp);
     match command {
+        Command::Revert if status.course.is_in_place() => {
+            refuse("and changes the table in place, so there is no old table to swap back: start a migration with the opposite ALTER")
+        }
         _ if phase.is_final() => refuse("nothing more can be done with it; start a new one"),
         Command::Revert if phase == Phase::Reversible => match obstacle {
             Some(obstacle) => refuse(&format!("and cannot be reverted: {obstacle}")),

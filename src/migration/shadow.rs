@@ -5,10 +5,11 @@
 use sqlparser::dialect::MySqlDialect;
 use sqlparser::tokenizer::{Token as Part, Tokenizer};
 
+use super::Refusal;
 use super::error::Error;
 use crate::ids::{TableName, quote_identifier};
 use crate::sql::token::{Kind, Token, Tokens};
-use crate::upstream::{Link, literal};
+use crate::upstream::{Link, Server, literal};
 
 /// A column that only a sentry has: it tells a sentry from a retired table.
 const SENTRY_COLUMN: &str = "tidegate_sentry";
@@ -116,24 +117,41 @@ pub async fn create_schemas(link: &mut Link, names: &Names) -> Result<(), crate:
     Ok(())
 }
 
-/// Creates an empty shadow that equals the source. What an earlier run left is dropped first.
+/// Creates an empty shadow from the source's CREATE TABLE, which may be changed first. What an earlier run left is dropped first.
 ///
 /// # Errors
 /// As the server says.
-pub async fn create(link: &mut Link, names: &Names) -> Result<(), Error> {
+pub async fn create(server: &Server, names: &Names, edit: impl FnOnce(&str) -> String) -> Result<(), Error> {
+    let link = &mut server.connect_engine().await?;
+    // SHOW CREATE TABLE may hold what a strict session would not create again, such as zero dates as defaults.
+    link.run("SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION'").await?;
     create_schemas(link, names).await?;
     for side in [&names.shadow, &names.retired] {
         link.run(&format!("DROP TABLE IF EXISTS {}", side.quoted())).await?;
     }
-    let rows = link.texts(&format!("SHOW CREATE TABLE {}", names.source.quoted())).await?;
-    let Some([_, statement, ..]) = rows.first().map(Vec::as_slice) else {
+    let rows = link.rows(&format!("SHOW CREATE TABLE {}", names.source.quoted())).await?;
+    let Some([_, Some(statement), ..]) = rows.first().map(Vec::as_slice) else {
         return Err(Error::Changed(format!("{} has no CREATE TABLE statement; is it a view?", names.source)));
     };
-    let create = relocate(&without_inherited_collations(statement), &names.source.schema, &names.shadow)
+    let Ok(statement) = std::str::from_utf8(statement) else {
+        return create_alike(link, names, &String::from_utf8_lossy(statement)).await;
+    };
+    let create = relocate(&without_inherited_collations(&edit(statement)), &names.source.schema, &names.shadow)
         .ok_or_else(|| Error::Changed(format!("the CREATE TABLE statement of {} cannot be read", names.source)))?;
     // An unqualified REFERENCES would mean the shadow's schema; the default schema of the connection does not matter.
     link.run(&create).await?;
     Ok(())
+}
+
+/// For a table whose CREATE TABLE is no text: MariaDB shows the DEFAULT of a BINARY column as bare bytes. There, LIKE keeps the names of
+/// constraints (F18), but no foreign keys.
+async fn create_alike(link: &mut Link, names: &Names, shown: &str) -> Result<(), Error> {
+    if shown.contains("FOREIGN KEY") {
+        let reason =
+            format!("{} has foreign keys and a DEFAULT of bytes that are no text; the server cannot create it again", names.source);
+        return Err(Refusal::new(1235, *b"42000", reason).into());
+    }
+    Ok(link.run(&format!("CREATE TABLE {} LIKE {}", names.shadow.quoted(), names.source.quoted())).await?)
 }
 
 /// MySQL shows the collation of a column that takes it from the table, and would show its character set as well where it were given
@@ -295,6 +313,15 @@ async fn drop_probes(link: &mut Link, names: &Names) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Drops the empty copy on which an ALTER in place was proved.
+///
+/// # Errors
+/// As the server says.
+pub async fn drop_copy(link: &mut Link, names: &Names) -> Result<(), Error> {
+    link.run(&format!("DROP TABLE IF EXISTS {}", names.shadow.quoted())).await.or_else(no_such_schema)?;
+    drop_empty_schemas(link, names).await
 }
 
 /// Drops the retired table after the swap.

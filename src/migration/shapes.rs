@@ -4,7 +4,7 @@
 //! written into it, and refuses it on the shadow for a column or an index: whatever else may be wrong with the rewritten text says nothing about the application.
 
 use super::error::Error;
-use super::job::Job;
+use super::site::Site;
 use crate::gate::{Gate, Shape};
 use crate::ids::quote_identifier;
 use crate::sql::shape;
@@ -17,13 +17,13 @@ const ABOUT_SHAPE: [u16; 6] = [1054, 1136, 1052, 1176, 1356, 1364];
 ///
 /// # Errors
 /// Where the server cannot be asked.
-pub async fn breaking(job: &Job, gate: &Gate) -> Result<Vec<String>, Error> {
+pub async fn breaking(site: &Site, gate: &Gate) -> Result<Vec<String>, Error> {
     let untried = gate.shapes().untried();
     if !untried.is_empty() {
         // The server's own sql_mode, as a client's.
-        let mut link = job.server.connect().await?;
+        let mut link = site.server.connect().await?;
         for shape in untried {
-            let error = verdict(job, &mut link, &shape).await?;
+            let error = verdict(site, &mut link, &shape).await?;
             gate.shapes().tried(shape.fingerprint, error);
         }
         link.close().await;
@@ -31,8 +31,8 @@ pub async fn breaking(job: &Job, gate: &Gate) -> Result<Vec<String>, Error> {
     Ok(gate.shapes().breaking())
 }
 
-async fn verdict(job: &Job, link: &mut Link, shape: &Shape) -> Result<Option<String>, Error> {
-    let (source, shadow) = (&job.names.source, &job.names.shadow);
+async fn verdict(site: &Site, link: &mut Link, shape: &Shape) -> Result<Option<String>, Error> {
+    let (source, shadow) = (&site.names.source, &site.names.shadow);
     let schema = shape.schema.as_deref().filter(|schema| !schema.is_empty()).unwrap_or(&source.schema);
     let on =
         |to: &str| shape::on_another_table(&shape.text, &source.schema, &source.table, schema.eq_ignore_ascii_case(&source.schema), to);

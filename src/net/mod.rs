@@ -1,7 +1,7 @@
 //! Sockets: listening, dialling the server, and how every one of them is set.
 //!
-//! Owns: socket options, certificates. Never: a byte of the protocol.
-//! See: `socket.rs` for what a session reads and writes, `tls.rs` for TLS.
+//! Owns: socket options, certificates, compressed frames. Never: a packet inside them.
+//! See: `socket.rs` for what a session reads and writes, `tls.rs` for TLS, `compressed.rs` for compression.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
+pub mod compressed;
 mod socket;
 pub mod tls;
 

@@ -12,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
+use super::compressed::Compressed;
+
 /// What the operating system carries.
 #[derive(Debug)]
 pub enum Socket {
@@ -203,6 +205,8 @@ pub enum Stream {
     Plain(Socket),
     /// Inside TLS.
     Tls(Box<TlsStream<Ahead>>),
+    /// Inside compressed frames, which are in the clear or inside TLS.
+    Compressed(Box<Compressed>),
     /// Nothing any more: the socket was given away, or its TLS handshake failed.
     Gone,
 }
@@ -222,7 +226,23 @@ impl Stream {
     /// `true` where nobody on a network reads along: inside TLS, or on a Unix socket. Passwords may go in the clear there, and
     /// clients and servers count on the same rule.
     pub fn is_secure(&self) -> bool {
-        matches!(self, Self::Tls(_) | Self::Plain(Socket::Unix(_)))
+        match self {
+            Self::Tls(_) | Self::Plain(Socket::Unix(_)) => true,
+            Self::Compressed(stream) => stream.inner().is_secure(),
+            Self::Plain(Socket::Tcp(_)) | Self::Gone => false,
+        }
+    }
+
+    /// The name of the server that a client asked for in its TLS handshake.
+    pub fn asked_name(&self) -> Option<&str> {
+        match self {
+            Self::Tls(stream) => match stream.as_ref() {
+                TlsStream::Server(inside) => inside.get_ref().1.server_name(),
+                TlsStream::Client(_) => None,
+            },
+            Self::Compressed(stream) => stream.inner().asked_name(),
+            Self::Plain(_) | Self::Gone => None,
+        }
     }
 
     /// Takes the socket of a stream in the clear away; `None` where it is not one.
@@ -240,6 +260,7 @@ impl Stream {
         match self {
             Self::Plain(socket) => Some(socket),
             Self::Tls(stream) => Some(&stream.get_ref().0.socket),
+            Self::Compressed(stream) => stream.inner().socket(),
             Self::Gone => None,
         }
     }
@@ -254,6 +275,7 @@ impl AsyncRead for Stream {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
                 other => Poll::Ready(other),
             },
+            Self::Compressed(stream) => Pin::new(stream.as_mut()).poll_read(task, into),
             Self::Gone => Poll::Ready(Ok(())),
         }
     }
@@ -264,6 +286,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write(task, bytes),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(task, bytes),
+            Self::Compressed(stream) => Pin::new(stream.as_mut()).poll_write(task, bytes),
             Self::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
@@ -272,6 +295,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_flush(task),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(task),
+            Self::Compressed(stream) => Pin::new(stream.as_mut()).poll_flush(task),
             Self::Gone => Poll::Ready(Ok(())),
         }
     }
@@ -280,6 +304,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(task),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(task),
+            Self::Compressed(stream) => Pin::new(stream.as_mut()).poll_shutdown(task),
             Self::Gone => Poll::Ready(Ok(())),
         }
     }

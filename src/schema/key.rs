@@ -134,6 +134,12 @@ pub fn compare(left: &Key, right: &Key) -> Ordering {
     left.cmp(right)
 }
 
+/// A date of only zeros, or without a month or a day; not one whose year would not be seen in a number.
+fn has_zero_part(date: &str) -> bool {
+    let has_year = date.get(..4).is_some_and(|year| year >= "1000");
+    !date.bytes().any(|byte| (b'1'..=b'9').contains(&byte)) || has_year && (date.get(5..7) == Some("00") || date.get(8..10) == Some("00"))
+}
+
 /// Brings a string to the form that [`KeyValue::Bytes`] promises: BINARY(n) is stored, and logged, without its trailing zeros.
 pub(super) fn padded(bytes: &[u8], fixed_len: Option<u32>) -> KeyValue {
     let mut bytes = bytes.to_vec();
@@ -203,8 +209,18 @@ impl KeyColumn {
                 hex
             }
             KeyValue::Text(text) if matches!(self.kind, KeyKind::Decimal | KeyKind::Float) => text.clone(),
+            // Under NO_ZERO_DATE and NO_ZERO_IN_DATE such a text is an error, a number is not.
+            KeyValue::Text(text) if self.is_date() && has_zero_part(text) => {
+                let digits: String = text.chars().filter(|letter| letter.is_ascii_digit() || *letter == '.').collect();
+                let digits = digits.trim_start_matches('0');
+                if digits.is_empty() || digits.starts_with('.') { format!("0{digits}") } else { digits.to_owned() }
+            }
             KeyValue::Text(text) => format!("'{text}'"),
         }
+    }
+
+    fn is_date(&self) -> bool {
+        matches!(self.kind, KeyKind::Date | KeyKind::DateTime { .. } | KeyKind::Timestamp { .. })
     }
 
     /// What a SELECT must ask for so that [`KeyColumn::parse_text`] gives the value exactly. Not under the sql_mode
@@ -293,6 +309,13 @@ mod tests {
             column("datetime", "datetime(3)", None).literal(&KeyValue::Text("2020-01-02 03:04:05.678".into())),
             "'2020-01-02 03:04:05.678'"
         );
+        for (said, literal) in [
+            ("0000-00-00 00:00:00.000", "0.000"),
+            ("2020-00-10 01:02:03.500", "20200010010203.500"),
+            ("0001-00-10 00:00:00.000", "'0001-00-10 00:00:00.000'"),
+        ] {
+            assert_eq!(column("datetime", "datetime(3)", None).literal(&KeyValue::Text(said.into())), literal);
+        }
         assert_eq!(text.literal(&KeyValue::Null), "NULL");
         let ratio = column("double", "double", None);
         for (said, literal) in

@@ -11,6 +11,8 @@ use tokio_util::io::poll_read_buf;
 
 use crate::net::Stream;
 
+use super::numbering::{Mark, Numbering};
+
 /// What an idle session keeps.
 pub(super) const SMALL: usize = 4 << 10;
 /// What a busy one may take.
@@ -24,12 +26,33 @@ pub(super) struct Buffer {
     ready: usize,
     /// The stream may still keep some of what was written, as TLS does.
     is_unflushed: bool,
+    /// How many bytes of those that were read have been judged.
+    judged: u64,
+    /// Where either side is compressed.
+    numbering: Option<Box<Numbering>>,
 }
 
 impl Buffer {
+    /// Numbers packets and frames from here on.
+    pub(super) fn number(&mut self) {
+        self.numbering = Some(Box::default());
+    }
+
+    /// Marks what goes out behind what is ready.
+    pub(super) fn mark(&mut self, mark: Mark) {
+        if let Some(numbering) = &mut self.numbering {
+            numbering.mark(self.ready, mark);
+        }
+    }
+
+    /// How many bytes of the stream have been judged.
+    pub(super) fn judged(&self) -> u64 {
+        self.judged
+    }
+
     /// Starts with bytes that were read before.
     pub(super) fn with(bytes: &[u8]) -> Self {
-        Self { data: bytes.to_vec(), start: 0, ready: 0, is_unflushed: false }
+        Self { data: bytes.to_vec(), ..Self::default() }
     }
 
     /// What is not judged yet.
@@ -49,12 +72,15 @@ impl Buffer {
 
     /// Lets the next `count` bytes go out.
     pub(super) fn release(&mut self, count: usize) {
-        self.ready = (self.ready + count).min(self.data.len());
+        let ready = (self.ready + count).min(self.data.len());
+        self.judged += (ready - self.ready) as u64;
+        self.ready = ready;
     }
 
     /// Takes the next `count` bytes away, so that they never go out.
     pub(super) fn discard(&mut self, count: usize) {
         let end = (self.ready + count).min(self.data.len());
+        self.judged += (end - self.ready) as u64;
         self.data.drain(self.ready..end);
     }
 
@@ -81,6 +107,7 @@ impl Buffer {
         // Moving pays only where much is gained, or where nothing else helps.
         if self.start > 0 && (self.start * 2 >= self.data.len() || self.start == self.ready) {
             self.data.drain(..self.start);
+            self.passed(self.start);
             self.ready -= self.start;
             self.start = 0;
             return true;
@@ -96,6 +123,12 @@ impl Buffer {
         };
         self.data.reserve_exact(wanted.min(limit).max(SMALL) - self.data.len());
         true
+    }
+
+    fn passed(&mut self, count: usize) {
+        if let Some(numbering) = &mut self.numbering {
+            numbering.before += count as u64;
+        }
     }
 
     /// Reads once, or until what was there is read; returns how many bytes, 0 at the end of the stream.
@@ -124,9 +157,15 @@ impl Buffer {
     /// Writes what is ready; returns whether anything went out.
     pub(super) fn poll_flush(&mut self, context: &mut Context<'_>, stream: &mut Stream) -> io::Result<bool> {
         let mut wrote = false;
-        while let Some(bytes) = self.data.get(self.start..self.ready)
-            && !bytes.is_empty()
-        {
+        loop {
+            let end = match &mut self.numbering {
+                Some(numbering) if self.start < self.ready => numbering.piece(&mut self.data, self.start, self.ready, stream),
+                _ => self.ready,
+            };
+            let Some(bytes) = self.data.get(self.start..end) else { break };
+            if bytes.is_empty() {
+                break;
+            }
             match Pin::new(&mut *stream).poll_write(context, bytes) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(count)) => {
@@ -152,6 +191,7 @@ impl Buffer {
 
     /// Everything has gone out: begins at the front again, and gives a large room back.
     fn rest(&mut self) {
+        self.passed(self.start);
         self.start = 0;
         self.ready = 0;
         if self.data.capacity() > SMALL {
@@ -161,8 +201,19 @@ impl Buffer {
         }
     }
 
-    /// What may still be written when the session ends.
-    pub(super) fn ready_bytes(&self) -> &[u8] {
+    /// Writes what is ready to its end, when the session ends.
+    pub(super) fn poll_drain(&mut self, context: &mut Context<'_>, stream: &mut Stream) -> Poll<io::Result<()>> {
+        while self.is_ready() {
+            let wrote = self.poll_flush(context, stream)?;
+            if !wrote && self.is_ready() {
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    #[cfg(test)]
+    fn ready_bytes(&self) -> &[u8] {
         self.data.get(self.start..self.ready).unwrap_or_default()
     }
 }

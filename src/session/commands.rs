@@ -13,9 +13,10 @@ use crate::wire::packet::{CHUNK_MAX, HEADER, Header};
 use crate::wire::reply::{Cursor, Shape};
 use crate::wire::{answer, command, login};
 
-use super::exchange::{Exchange, Mode, Over, Rest};
+use super::exchange::{Exchange, Mode, Over, Rest, Turn};
 use super::intercept::{Asked, Decision};
 use super::notes::{self, Effect, Note};
+use super::numbering::Mark;
 use super::prepared::{Prepared, TEXT_MAX};
 use super::replies::{Expected, Purpose};
 use super::transaction::Work;
@@ -65,21 +66,45 @@ impl Exchange {
         let ended = passed.map(|passed| passed.sequence);
         if matches!(self.rest, Rest::Pass) {
             self.up.release(used);
-            if ended.is_some() {
+            if let Some(sequence) = ended {
                 self.rest = Rest::None;
+                self.gone_by(sequence);
             }
             return Step::Taken;
         }
         self.up.discard(used);
+        if let Some(sequence) = ended {
+            self.client_sequence = sequence;
+        }
         if let Some(sequence) = ended
             && let Rest::Refuse(error) = std::mem::replace(&mut self.rest, Rest::None)
         {
             let entry = error.entry();
             let mut out = Vec::new();
             answer::push_error(&mut out, sequence.wrapping_add(1), entry.code, Some(entry.state), &error.message());
+            if self.is_numbered {
+                let number = self.number_of_answer();
+                self.down.mark(Mark::Begin(number));
+            }
             self.down.insert(&out);
         }
         Step::Taken
+    }
+
+    /// A whole packet has gone to the server: its answer counts on from there.
+    fn gone_by(&mut self, sequence: u8) {
+        self.client_sequence = sequence;
+        if !self.is_numbered {
+            return;
+        }
+        let number = self.number_of_answer();
+        if std::mem::take(&mut self.is_owing) {
+            if let Some(expected) = self.expected.back_mut() {
+                expected.number = number;
+            }
+        } else if self.mode == Mode::Dialogue {
+            self.turn = Turn::Answer(number);
+        }
     }
 
     fn pass(&mut self) -> Step {
@@ -90,10 +115,15 @@ impl Exchange {
     /// A file for LOAD DATA LOCAL: packets until an empty one.
     fn file(&mut self) -> Step {
         let (used, passed) = self.client_packets.next(self.up.unjudged());
-        if passed.is_some_and(|passed| passed.first_length == 0) {
-            self.mode = Mode::Command;
-        }
+        let ended = passed.filter(|passed| passed.first_length == 0).map(|passed| passed.sequence);
         self.up.release(used);
+        if let Some(sequence) = ended {
+            self.mode = Mode::Command;
+            self.client_sequence = sequence;
+            if self.is_numbered {
+                self.turn = Turn::Answer(self.number_of_answer());
+            }
+        }
         Step::Taken
     }
 
@@ -102,7 +132,10 @@ impl Exchange {
         match Header::read(self.up.unjudged()) {
             Some(header) if header.sequence == 0 => Ok(Step::Waits),
             Some(header) if self.translation.is_some() => self.translate_up(header),
-            Some(_) => Ok(self.pass()),
+            Some(_) => {
+                self.mark_answer_to_server();
+                Ok(self.pass())
+            }
             None => Ok(Step::Waits),
         }
     }
@@ -240,11 +273,17 @@ impl Exchange {
             }
             _ => Purpose::Plain,
         };
-        Expected { shape, work, purpose, effects, is_several }
+        Expected { shape, work, purpose, effects, is_several, number: 1 }
     }
 
     fn forward(&mut self, code: u8, expected: Expected) -> Step {
         self.desk.forwarded();
+        if self.is_numbered {
+            // A wrong number is the server's to refuse.
+            let sequence = Header::read(self.up.unjudged()).map_or(0, |header| header.sequence);
+            self.up.mark(Mark::Begin(self.client.frame_at(self.up.judged()).unwrap_or(sequence)));
+            self.is_owing = !matches!(expected.shape, Shape::None);
+        }
         self.transaction.sent(expected.work, &self.record);
         for effect in &expected.effects {
             if let Effect::Locked(lock) = effect {
@@ -253,6 +292,10 @@ impl Exchange {
         }
         self.record.statements.fetch_add(1, Ordering::Relaxed);
         self.context.metrics.commands.inc();
+        // Of pipelined ones only the first: the others wait for it.
+        if self.context.census.latency.is_watched() && self.expected.is_empty() && matches!(expected.purpose, Purpose::Plain) {
+            self.sent_us = self.record.now_us();
+        }
         match code {
             command::STMT_SEND_LONG_DATA => self.is_amid_long_data = true,
             command::STMT_EXECUTE | command::STMT_RESET | command::RESET_CONNECTION => self.is_amid_long_data = false,

@@ -20,7 +20,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::census::{Record, Rollback};
 use crate::client_error::ClientError;
-use crate::net::{self, Stream};
+use crate::net::{self, Stream, compressed};
 use crate::wire::packet::Walker;
 use crate::wire::reply::Tracker;
 use crate::wire::{answer, command};
@@ -28,11 +28,12 @@ use crate::wire::{answer, command};
 use super::buffer::{Buffer, LARGE, SMALL};
 use super::intercept::Desk;
 use super::login::Established;
+use super::numbering::Mark;
 use super::prepared::Prepared;
 use super::replies::Expected;
 use super::transaction::{Transaction, Work};
 use super::translate::Translation;
-use super::{Context, hang_up, send_last};
+use super::{Context, LAST_BYTES, hang_up, send_last};
 
 /// The futures of a shutdown are looked at when nothing else woke the session, and now and then.
 const LOOK_AROUND: u32 = 64;
@@ -79,6 +80,19 @@ pub(super) enum Rest {
     Refuse(Box<ClientError>),
 }
 
+/// Where the server's next byte stands, for the numbers of packets and frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// In the middle of something.
+    Amid,
+    /// It begins the reply that is owed first.
+    Reply,
+    /// It answers something inside a reply; with this number.
+    Answer(u8),
+    /// It begins a further result.
+    Result,
+}
+
 /// The alarm of `listen.idle_timeout_s`: set once, looked at when it rings, so that commands cost no timer.
 struct Idle {
     limit: Duration,
@@ -97,8 +111,8 @@ impl Idle {
 pub(super) struct Exchange {
     pub(super) context: Arc<Context>,
     pub(super) record: Arc<Record>,
-    client: Stream,
-    server: Stream,
+    pub(super) client: Stream,
+    pub(super) server: Stream,
     pub(super) up: Buffer,
     pub(super) down: Buffer,
     pub(super) mode: Mode,
@@ -106,6 +120,13 @@ pub(super) struct Exchange {
     pub(super) client_packets: Walker,
     /// Room that the next command needs before it can be judged.
     pub(super) wanted: usize,
+    /// Either side is compressed, so packets are numbered anew.
+    pub(super) is_numbered: bool,
+    pub(super) turn: Turn,
+    /// The sequence number of the client's last whole packet.
+    pub(super) client_sequence: u8,
+    /// The packet that is going by is a command that will be answered.
+    pub(super) is_owing: bool,
     pub(super) expected: VecDeque<Expected>,
     pub(super) tracker: Tracker,
     /// Bytes of a swallowed reply that were fed to the tracker and not yet taken away.
@@ -116,6 +137,8 @@ pub(super) struct Exchange {
     /// The default schema; `None` where it cannot be told.
     pub(super) schema: Option<String>,
     pub(super) desk: Desk,
+    /// When the statement that is being answered was sent, where somebody asks how long they take; else 0.
+    pub(super) sent_us: u64,
     /// Where only one side is secure: what a COM_CHANGE_USER needs.
     pub(super) translation: Option<Box<Translation>>,
     /// COM_STMT_SEND_LONG_DATA went by and its COM_STMT_EXECUTE did not yet.
@@ -138,12 +161,25 @@ pub(super) async fn carry(established: Established, context: Arc<Context>, recor
     transaction.replied(established.status, Work::Nothing, &record);
     let idle = Idle::new(context.config.load().listen.idle_timeout_s);
     let shutdown = Box::pin(context.shutdown.clone().cancelled_owned());
+    let (mut client, mut server) = (established.client, established.server);
+    let (mut up, mut down) = (Buffer::with(&established.from_client), Buffer::with(&established.from_server));
+    let is_numbered = client.is_compressed() || server.is_compressed();
+    if is_numbered {
+        client.lead_frames();
+        server.lead_frames();
+        up.number();
+        down.number();
+    }
     let mut exchange = Exchange {
         record,
-        client: established.client,
-        server: established.server,
-        up: Buffer::with(&established.from_client),
-        down: Buffer::with(&established.from_server),
+        client,
+        server,
+        up,
+        down,
+        is_numbered,
+        turn: Turn::Amid,
+        client_sequence: 0,
+        is_owing: false,
         mode: Mode::Command,
         rest: Rest::None,
         client_packets: Walker::default(),
@@ -156,6 +192,7 @@ pub(super) async fn carry(established: Established, context: Arc<Context>, recor
         prepared: Prepared::default(),
         schema: Some(established.schema),
         desk: Desk::default(),
+        sent_us: 0,
         translation: established.translation,
         is_amid_long_data: false,
         was_rolled_back: false,
@@ -207,14 +244,16 @@ impl Exchange {
         let mut has_moved = self.read_server(task)?;
         self.roll_back_if_wanted();
         if self.down.is_ready() {
-            has_moved |= self.down.poll_flush(task, &mut self.client).map_err(|error| self.lost("client", &error, Over::ClientGone))?;
+            has_moved |=
+                self.down.poll_flush(task, &mut self.client).map_err(|error| lost(&self.record, "client", &error, Over::ClientGone))?;
         }
         has_moved |= self.read_client(task)?;
         self.look_for_the_end(task)?;
         has_moved |= self.advance_up(task)?;
         self.look_for_the_end(task)?;
         if self.up.is_ready() {
-            has_moved |= self.up.poll_flush(task, &mut self.server).map_err(|error| self.lost("server", &error, Over::ServerGone))?;
+            has_moved |=
+                self.up.poll_flush(task, &mut self.server).map_err(|error| lost(&self.record, "server", &error, Over::ServerGone))?;
         }
         Ok(has_moved)
     }
@@ -226,7 +265,11 @@ impl Exchange {
                 self.advance_down()?;
                 Ok(true)
             }
-            Poll::Ready(Err(error)) => Err(self.lost("server", &error, Over::ServerGone)),
+            Poll::Ready(Err(error)) if compressed::is_malformed(&error) => {
+                tracing::error!(session = %self.record.id, %error, "the server's bytes cannot be followed");
+                Err(Over::Broken(ClientError::UpstreamLost))
+            }
+            Poll::Ready(Err(error)) => Err(lost(&self.record, "server", &error, Over::ServerGone)),
             Poll::Pending => Ok(false),
         }
     }
@@ -236,7 +279,13 @@ impl Exchange {
         match self.up.poll_fill(task, &mut self.client, limit) {
             Poll::Ready(Ok(0)) => Err(self.client_closed(task)),
             Poll::Ready(Ok(_)) => Ok(true),
-            Poll::Ready(Err(error)) => Err(self.lost("client", &error, Over::ClientGone)),
+            Poll::Ready(Err(error)) if compressed::is_malformed(&error) => {
+                if let Some(last) = self.client.last_frame() {
+                    self.down.mark(Mark::Begin(last.wrapping_add(1)));
+                }
+                Err(Over::Broken(ClientError::NotUnpacked))
+            }
+            Poll::Ready(Err(error)) => Err(lost(&self.record, "client", &error, Over::ClientGone)),
             Poll::Pending => Ok(false),
         }
     }
@@ -280,11 +329,6 @@ impl Exchange {
         Over::ClientGone
     }
 
-    fn lost(&self, side: &'static str, error: &io::Error, over: Over) -> Over {
-        tracing::debug!(session = %self.record.id, client = %self.record.client, side, %error, "a connection broke");
-        over
-    }
-
     /// The session may end here without anybody losing anything. A binlog dump never gets there by itself.
     fn is_idle(&self) -> bool {
         self.mode == Mode::Opaque
@@ -315,9 +359,9 @@ impl Exchange {
 
     /// Gives both sides what they are owed, and closes.
     async fn finish(self, over: Over) {
-        let Self { mut client, mut server, down, desk, record, mode, .. } = self;
+        let Self { mut client, mut server, mut down, desk, record, mode, .. } = self;
         drop(desk);
-        let mut owed = down.ready_bytes().to_vec();
+        let mut owed = Vec::new();
         match over {
             Over::ClientGone => return,
             Over::ServerGone => {}
@@ -331,10 +375,13 @@ impl Exchange {
                 let entry = error.entry();
                 tracing::info!(session = %record.id, client = %record.client, tag = entry.tag, "a session was closed");
                 answer::push_error(&mut owed, 0, entry.code, Some(entry.state), &error.message());
+                down.mark(Mark::Unasked(0));
+                server.begin_frame(0);
                 let _ = tokio::time::timeout(GOODBYE, send_last(&mut server, &[1, 0, 0, 0, command::QUIT])).await;
             }
             Over::Stopped => {
                 if mode == Mode::Command {
+                    server.begin_frame(0);
                     // The server's log counts a connection that just ends as aborted.
                     let quit = send_last(&mut server, &[1, 0, 0, 0, command::QUIT]);
                     let _ = tokio::time::timeout(GOODBYE, quit).await;
@@ -344,8 +391,15 @@ impl Exchange {
         let _ = server.shutdown().await;
         // The server rolls back now; who waits for this transaction need not wait for the client to hang up.
         record.transaction_closed();
-        if send_last(&mut client, &owed).await {
+        down.insert(&owed);
+        let sent = std::future::poll_fn(|task| down.poll_drain(task, &mut client));
+        if matches!(tokio::time::timeout(LAST_BYTES, sent).await, Ok(Ok(()))) {
             hang_up(client).await;
         }
     }
+}
+
+fn lost(record: &Record, side: &'static str, error: &io::Error, over: Over) -> Over {
+    tracing::debug!(session = %record.id, client = %record.client, side, %error, "a connection broke");
+    over
 }

@@ -14,10 +14,12 @@ use tokio::time::Instant;
 
 use crate::census::Record;
 use crate::client_error::ClientError;
+use crate::config::Config;
 use crate::metrics::LoginResult;
 use crate::net::{self, Stream, tls};
 use crate::wire::answer;
 use crate::wire::capabilities::{CLIENT_MYSQL, MASKED, OWN, PLUGIN_AUTH, SSL};
+use crate::wire::compression::Algorithm;
 use crate::wire::dialogue::{Dialogue, Stuck, Turn};
 use crate::wire::greeting::Greeting;
 use crate::wire::login::{Refused, Response, is_tls_request};
@@ -27,7 +29,7 @@ use crate::wire::scramble::{self, CACHING_SHA2, NATIVE};
 use super::channel::{Broken, Channel, Packet};
 use super::secure::Security;
 use super::translate::{self, Translation};
-use super::{Context, farewell, hang_up, refuse};
+use super::{Context, compression, farewell, hang_up, refuse};
 
 /// A session that both sides have agreed to.
 #[derive(Debug)]
@@ -79,6 +81,7 @@ struct Greeted<'a> {
     connection_id: u64,
     deadline: Instant,
     security: Arc<Security>,
+    config: Arc<Config>,
 }
 
 /// Leads a client through its login.
@@ -112,7 +115,10 @@ pub(super) async fn login(client: Stream, context: &Arc<Context>, record: &Arc<R
             return without_server(client, context, record, deadline, error).await;
         }
     };
-    let offered = greeting_packet.bytes.get_mut(HEADER..).map_or(0, |payload| greeting.mask(payload, security.offered()));
+    let offered = greeting_packet
+        .bytes
+        .get_mut(HEADER..)
+        .map_or(0, |payload| greeting.mask(payload, security.offered() | compression::offered(&config, greeting.capabilities)));
     let connection_id = u64::from(greeting.connection_id);
     record.connection_id.store(connection_id, Ordering::Relaxed);
     if client.send(&greeting_packet.bytes).await.is_err() {
@@ -120,7 +126,8 @@ pub(super) async fn login(client: Stream, context: &Arc<Context>, record: &Arc<R
         farewell::say(server, greeting, context.clone());
         return Outcome::Over;
     }
-    let mut greeted = Greeted { client, context, record, salt: greeting.salt.clone(), offered, connection_id, deadline, security };
+    let salt = greeting.salt.clone();
+    let mut greeted = Greeted { client, context, record, salt, offered, connection_id, deadline, security, config: config.clone() };
     let (packet, response) = match greeted.response().await {
         Ok(answer) => answer,
         Err(failed) => {
@@ -200,7 +207,8 @@ async fn without_server(
         return Outcome::Over;
     }
     let connection_id = u64::from(connection_id);
-    let mut greeted = Greeted { client, context, record, salt: salt.to_vec(), offered: OWN, connection_id, deadline, security };
+    let (salt, config) = (salt.to_vec(), context.config.load_full());
+    let mut greeted = Greeted { client, context, record, salt, offered: OWN, connection_id, deadline, security, config };
     match greeted.response().await {
         Ok((packet, response)) if greeted.is_admin(&response) => greeted.admin(&packet, &response).await,
         Ok((packet, _)) => {
@@ -280,9 +288,11 @@ impl Greeted<'_> {
 
     /// Hands the client's login over to the server, secured as the settings want it.
     async fn forward(mut self, mut server: Channel, greeting: &Greeting, packet: &Packet, response: &Response, with_tls: bool) -> Outcome {
-        let masked = response.masked(packet.payload(), if with_tls { SSL } else { 0 });
+        let wanted = compression::with_server(&self.config, greeting.capabilities, compression::with_client(response, self.offered));
+        let masked = response.masked(packet.payload(), if with_tls { SSL } else { 0 }, wanted);
         if with_tls {
-            let (host, _) = self.context.config.load().upstream.host_port().unwrap_or_default();
+            let (host, _) = self.config.upstream.host_port().unwrap_or_default();
+            let host = self.security.name_for_server(&self.client.stream, host);
             let shaken = tokio::time::timeout_at(self.deadline, self.security.secure_back(&mut server, &masked, &host)).await;
             let reason = match shaken {
                 Ok(Ok(())) => None,
@@ -301,7 +311,7 @@ impl Greeted<'_> {
             return Outcome::Over;
         }
         self.client.next = packet.sequence.wrapping_add(1);
-        self.relay(server, greeting, response).await
+        self.relay(server, greeting, response, wanted).await
     }
 
     /// Counts a login that ends here, and tells the client why.
@@ -327,10 +337,14 @@ impl Greeted<'_> {
         match tokio::time::timeout_at(self.deadline, self.prove(packet.sequence, response)).await {
             Ok(Ok(())) => {
                 self.context.metrics.login(LoginResult::admin);
-                let already_read = self.client.take_buffer();
+                let mut already_read = self.client.take_buffer();
                 let capabilities = response.capabilities & self.offered;
                 let schema = (!response.schema.is_empty()).then(|| String::from_utf8_lossy(&response.schema).into_owned());
                 let (stream, connection_id) = (self.client.stream, self.connection_id);
+                let stream = match compression::with_client(response, self.offered) {
+                    Some(algorithm) => stream.compressed(algorithm, self.context.toolbox.clone(), std::mem::take(&mut already_read)),
+                    None => stream,
+                };
                 Outcome::Admin(Box::new(AdminDoor { stream, already_read, capabilities, connection_id, schema }))
             }
             Ok(Err(failed)) => {
@@ -386,7 +400,7 @@ impl Greeted<'_> {
     }
 
     /// Carries the dialogue of a login to its OK or ERR, whatever the plugins say to each other.
-    async fn relay(mut self, mut server: Channel, greeting: &Greeting, response: &Response) -> Outcome {
+    async fn relay(mut self, mut server: Channel, greeting: &Greeting, response: &Response, compression: Option<Algorithm>) -> Outcome {
         let (is_client_secure, is_server_secure) = (self.client.stream.is_secure(), server.stream.is_secure());
         let plugin = if response.plugin.is_empty() { &greeting.plugin } else { &response.plugin };
         let mut dialogue = Dialogue::new(plugin, &greeting.salt, is_client_secure, is_server_secure, self.security.keys.clone());
@@ -420,10 +434,16 @@ impl Greeted<'_> {
                         self.context.metrics.login(LoginResult::ok);
                         from_client.unsplit(self.client.take_buffer());
                         let translation = dialogue.translates().then(|| Box::new(Translation::new(dialogue)));
+                        let mut from_server = server.take_buffer();
+                        let pack = |stream: Stream, algorithm, ahead: &mut BytesMut| match algorithm {
+                            Some(algorithm) => stream.compressed(algorithm, self.context.toolbox.clone(), std::mem::take(ahead)),
+                            None => stream,
+                        };
+                        let with_client = compression::with_client(response, self.offered);
                         return Outcome::Through(Box::new(Established {
-                            client: self.client.stream,
-                            from_server: server.take_buffer(),
-                            server: server.stream,
+                            client: pack(self.client.stream, with_client, &mut from_client),
+                            server: pack(server.stream, compression, &mut from_server),
+                            from_server,
                             from_client,
                             capabilities: response.capabilities & greeting.capabilities & !MASKED,
                             status,

@@ -22,16 +22,19 @@ use crate::gate::Gates;
 use crate::metrics::{LoginResult, Metrics};
 use crate::net::{Socket, Stream};
 use crate::wire::answer;
+use crate::wire::compression::Toolbox;
 
 mod behind;
 mod buffer;
 mod channel;
 mod commands;
+mod compression;
 mod exchange;
 mod farewell;
 mod intercept;
 mod login;
 mod notes;
+mod numbering;
 mod prepared;
 mod replies;
 mod secure;
@@ -64,6 +67,8 @@ pub struct Context {
     pub security: ArcSwap<Security>,
     /// What the admin's connections work with.
     pub admin: Arc<admin::Context>,
+    /// What packs and unpacks for sessions with compression.
+    pub toolbox: Arc<Toolbox>,
 }
 
 impl Context {
@@ -181,6 +186,8 @@ async fn hang_up(mut client: Stream) {
     if client.shutdown().await.is_err() {
         return;
     }
+    // What still comes need not be unpacked, and perhaps cannot be.
+    let mut client = client.without_frames();
     let read_out = async {
         let mut rest = [0; 1024];
         while matches!(client.read(&mut rest).await, Ok(1..)) {}

@@ -8,10 +8,12 @@ use crate::census::Rollback;
 use crate::client_error::ClientError;
 use crate::wire::capabilities::QUERY_ATTRIBUTES;
 use crate::wire::command;
+use crate::wire::packet::Header;
 use crate::wire::reply::{Cursor, End, Progress, Shape};
 
-use super::exchange::{Exchange, Mode, Over, Rest};
+use super::exchange::{Exchange, Mode, Over, Rest, Turn};
 use super::notes::Effect;
+use super::numbering::Mark;
 use super::transaction::{Isolation, Work};
 
 /// What a reply is for.
@@ -40,6 +42,8 @@ pub(super) struct Expected {
     pub(super) effects: Vec<Effect>,
     /// The effects are of several statements: an ERR does not say which of them have happened.
     pub(super) is_several: bool,
+    /// The number of its first packet, or frame where the client's are compressed; known when the command has gone by.
+    pub(super) number: u8,
 }
 
 impl Exchange {
@@ -47,8 +51,35 @@ impl Exchange {
     pub(super) fn owe(&mut self, expected: Expected) {
         if self.expected.is_empty() {
             self.tracker.begin(expected.shape);
+            self.turn = Turn::Reply;
         }
         self.expected.push_back(expected);
+    }
+
+    /// Tells the numbers of what goes to the client next, where something begins there.
+    fn mark_turn(&mut self) {
+        if !self.is_numbered {
+            return;
+        }
+        match std::mem::replace(&mut self.turn, Turn::Amid) {
+            Turn::Amid => {}
+            Turn::Reply => self.down.mark(Mark::Begin(self.expected.front().map_or(1, |expected| expected.number))),
+            Turn::Answer(number) => self.down.mark(Mark::Begin(number)),
+            Turn::Result => self.down.mark(Mark::Flush),
+        }
+    }
+
+    /// What goes to the server next answers what it sent last.
+    pub(super) fn mark_answer_to_server(&mut self) {
+        if self.is_numbered {
+            let last = self.server.last_frame().unwrap_or_else(|| self.tracker.sequence());
+            self.up.mark(Mark::Begin(last.wrapping_add(1)));
+        }
+    }
+
+    /// The number with which the server's answer to the client's bytes up to here begins.
+    pub(super) fn number_of_answer(&mut self) -> u8 {
+        self.client.frame_before(self.up.judged()).unwrap_or(self.client_sequence).wrapping_add(1)
     }
 
     fn is_swallowing(&self) -> bool {
@@ -64,7 +95,11 @@ impl Exchange {
             }
             if self.expected.is_empty() || self.mode == Mode::Opaque {
                 // Unasked: an idle session that the server ends, with the reason before it or without.
-                let length = unjudged.len();
+                let (length, header) = (unjudged.len(), Header::read(unjudged));
+                if self.expected.is_empty() {
+                    self.down.mark(Mark::Unasked(header.map_or(0, |header| header.sequence)));
+                }
+                self.mark_turn();
                 self.down.release(length);
                 return Ok(());
             }
@@ -83,11 +118,16 @@ impl Exchange {
             if self.is_swallowing() {
                 self.swallowed += used;
             } else {
+                self.mark_turn();
                 self.down.release(used);
             }
             match progress {
                 Progress::More => {}
-                Progress::FileWanted => self.mode = Mode::File,
+                Progress::Next => self.turn = Turn::Result,
+                Progress::FileWanted => {
+                    self.mode = Mode::File;
+                    self.mark_answer_to_server();
+                }
                 Progress::Ended(end) => self.reply_ended(end),
             }
         }
@@ -95,12 +135,18 @@ impl Exchange {
 
     fn reply_ended(&mut self, end: End) {
         let Some(expected) = self.expected.pop_front() else { return };
+        if self.sent_us != 0 {
+            let sent_us = std::mem::take(&mut self.sent_us);
+            self.context.census.latency.answered(self.record.now_us().saturating_sub(sent_us));
+        }
         let swallowed = std::mem::take(&mut self.swallowed);
         if swallowed > 0 {
             // An error in place of the ping's OK is the server's last word: the client gets it.
             if end.error.is_some() && !matches!(expected.purpose, Purpose::Rollback) {
+                self.mark_turn();
                 self.down.release(swallowed)
             } else {
+                self.turn = Turn::Amid;
                 self.down.discard(swallowed)
             }
         }
@@ -121,7 +167,10 @@ impl Exchange {
             self.not_all_happened(expected);
         }
         match self.expected.front() {
-            Some(next) => self.tracker.begin(next.shape),
+            Some(next) => {
+                self.tracker.begin(next.shape);
+                self.turn = Turn::Reply;
+            }
             None => self.settle(has_ended),
         }
     }
@@ -185,9 +234,10 @@ impl Exchange {
             packet[0] += 2;
         }
         packet.extend(b"ROLLBACK");
+        self.up.mark(Mark::Begin(0));
         self.up.insert(&packet);
         let shape = Shape::Result { cursor: Cursor::None };
-        self.owe(Expected { shape, work: Work::End, purpose: Purpose::Rollback, effects: Vec::new(), is_several: false });
+        self.owe(Expected { shape, work: Work::End, purpose: Purpose::Rollback, effects: Vec::new(), is_several: false, number: 1 });
     }
 
     /// The proxy's own ROLLBACK is on its way: what the client sends meanwhile waits for the answer.
@@ -248,9 +298,10 @@ impl Exchange {
         let is_quiet = self.mode == Mode::Command && self.up.is_empty() && !self.is_amid_long_data;
         if self.transaction.is_uncertain() && is_quiet {
             // COM_PING answers with true flags and keeps the session's warnings; an ERR carries none.
+            self.up.mark(Mark::Begin(0));
             self.up.insert(&[1, 0, 0, 0, command::PING]);
             let shape = Shape::Result { cursor: Cursor::None };
-            self.owe(Expected { shape, work: Work::Nothing, purpose: Purpose::Ping, effects: Vec::new(), is_several: false });
+            self.owe(Expected { shape, work: Work::Nothing, purpose: Purpose::Ping, effects: Vec::new(), is_several: false, number: 1 });
         }
     }
 }

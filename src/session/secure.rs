@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::config::Config;
+use crate::net::Stream;
 use crate::net::tls::{Back, Files, Front, Mode, Unusable};
 use crate::wire::capabilities::SSL;
 use crate::wire::greeting::Greeting;
@@ -77,6 +78,14 @@ impl Security {
             return Err("it does not offer TLS; set it up there, or give [upstream] tls = \"preferred\"".into());
         }
         Ok(can)
+    }
+
+    /// The name that the server's TLS is asked for: what the client asked the proxy for, unless the server must prove a name.
+    pub(super) fn name_for_server(&self, client: &Stream, host: String) -> String {
+        match client.asked_name() {
+            Some(name) if self.back.mode != Mode::VerifyIdentity => name.to_owned(),
+            _ => host,
+        }
     }
 
     /// Asks the server for TLS with the beginning of a login response, and shakes hands.

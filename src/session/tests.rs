@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::channel::Channel;
 use super::*;
+use crate::config::Fence;
 use crate::gate::Installed;
 use crate::ids::{MigrationId, TableName};
 use crate::wire::capabilities::{CLIENT_MYSQL, PLUGIN_AUTH, PROTOCOL_41, SECURE_CONNECTION, TRANSACTIONS};
@@ -19,6 +20,8 @@ use crate::wire::{command, packet};
 
 const CAPABILITIES: u64 = CLIENT_MYSQL | PROTOCOL_41 | TRANSACTIONS | SECURE_CONNECTION | PLUGIN_AUTH;
 const SALT: &[u8; 20] = b"abcdefghijklmnopqrst";
+
+mod dialogues;
 
 type Heard = Arc<Mutex<Vec<String>>>;
 
@@ -100,7 +103,16 @@ impl House {
             metrics: metrics.clone(),
         });
         let security = ArcSwap::from_pointee(Security::load(&config, None).unwrap());
-        let context = Arc::new(Context { security, config: live, gates, census, metrics, shutdown: CancellationToken::new(), admin });
+        let context = Arc::new(Context {
+            security,
+            config: live,
+            gates,
+            census,
+            metrics,
+            shutdown: CancellationToken::new(),
+            admin,
+            toolbox: Arc::default(),
+        });
         let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = door.local_addr().unwrap();
         let inside = context.clone();
@@ -127,7 +139,7 @@ impl House {
     }
 
     fn gate(&self) -> Installed {
-        self.context.gates.install(MigrationId(7), TableName::new("shop", "orders"), vec!["orders".into()])
+        self.context.gates.install(MigrationId(7), TableName::new("shop", "orders"), vec!["orders".into()], Fence::default())
     }
 
     fn heard(&self) -> Vec<String> {

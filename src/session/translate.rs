@@ -11,6 +11,7 @@ use super::Context;
 use super::channel::LOGIN_MAX;
 use super::commands::Step;
 use super::exchange::{Exchange, Over};
+use super::numbering::Mark;
 
 /// The dialogue, and the numbers that both sides expect next: they differ once a packet was answered by the proxy.
 #[derive(Debug)]
@@ -65,14 +66,17 @@ impl Exchange {
         let mut out = Vec::new();
         match turn.map_err(|stuck| ended(stuck, &self.context))? {
             Turn::Back(secret) => {
+                self.down.mark(Mark::Begin(translation.client_next));
                 translation.client_next = packet::push(&mut out, translation.client_next, &secret.0);
                 self.up.discard(end);
                 self.down.insert(&out);
             }
             turn => {
                 let payload = if let Turn::Instead(secret) = &turn { &secret.0 } else { payload };
-                translation.server_next = packet::push(&mut out, translation.server_next, payload);
+                let number = translation.server_next;
+                translation.server_next = packet::push(&mut out, number, payload);
                 self.up.discard(end);
+                self.up.mark(Mark::Begin(number));
                 self.up.insert(&out);
             }
         }
@@ -96,13 +100,16 @@ impl Exchange {
         let mut out = Vec::new();
         match turn.map_err(|stuck| ended(stuck, &self.context))? {
             Turn::Back(secret) => {
+                self.up.mark(Mark::Begin(translation.server_next));
                 translation.server_next = packet::push(&mut out, translation.server_next, &secret.0);
                 self.down.discard(end);
                 self.up.insert(&out);
             }
             _ => {
-                translation.client_next = packet::push(&mut out, translation.client_next, payload);
+                let number = translation.client_next;
+                translation.client_next = packet::push(&mut out, number, payload);
                 self.down.discard(end);
+                self.down.mark(Mark::Begin(number));
                 self.down.insert(&out);
             }
         }

@@ -378,6 +378,10 @@ mod tests {
     #[test]
     fn algorithm_and_lock_are_seen() {
         check("ADD a INT, ALGORITHM=instant, LOCK = None", &[add("a"), Clause::Algorithm("INSTANT".into()), Clause::Lock("NONE".into())]);
+        check("ADD COLUMN a INT, ALGORITHM = COPY", &[add("a"), Clause::Algorithm("COPY".into())]);
+        check("algorithm copy, ADD COLUMN a INT", &[Clause::Algorithm("COPY".into()), add("a")]);
+        let comment = "ADD COLUMN `ALGORITHM` INT COMMENT 'ALGORITHM=COPY', ALGORITHM=INPLACE";
+        check(comment, &[add("ALGORITHM"), Clause::Algorithm("INPLACE".into())]);
         check("ALGORITHM COPY, LOCK DEFAULT, DROP a", &[Clause::Algorithm("COPY".into()), Clause::Lock("DEFAULT".into()), drop_of("a")]);
     }
 

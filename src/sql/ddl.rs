@@ -22,6 +22,12 @@ pub fn targets(text: &[u8], default_schema: &str) -> Vec<TableName> {
     }
 }
 
+/// Tells CREATE TRIGGER and DROP TRIGGER.
+pub fn is_about_trigger(text: &[u8]) -> bool {
+    let mut cursor = Cursor::new(text);
+    cursor.eat_any(&["CREATE", "DROP"]) && object(&mut cursor) == Object::Trigger
+}
+
 /// What CREATE, ALTER or DROP is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Object {

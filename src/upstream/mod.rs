@@ -155,6 +155,7 @@ pub struct Server {
     upstream: Arc<config::Upstream>,
     connect_timeout: Duration,
     is_strict: bool,
+    takes_any_date: bool,
     /// The only server that may answer.
     only: Option<Arc<Facts>>,
     in_utc: bool,
@@ -164,7 +165,7 @@ impl Server {
     /// The server and account of the configuration.
     pub fn new(upstream: &config::Upstream) -> Self {
         let connect_timeout = Duration::from_millis(upstream.connect_timeout_ms);
-        Self { upstream: Arc::new(upstream.clone()), connect_timeout, is_strict: false, only: None, in_utc: false }
+        Self { upstream: Arc::new(upstream.clone()), connect_timeout, is_strict: false, takes_any_date: false, only: None, in_utc: false }
     }
 
     /// The same server, with the engine's connections in UTC: where a TIMESTAMP tells rows apart, and nothing is converted between
@@ -182,6 +183,12 @@ impl Server {
     /// The same server for writing where no value may be cut to fit, whatever the server's own sql_mode says.
     pub fn strict(&self) -> Self {
         Self { is_strict: true, ..self.clone() }
+    }
+
+    /// The same server, for the engine's work with dates that the server's own sql_mode would not take any more, but has taken.
+    #[must_use]
+    pub fn with_any_date(&self) -> Self {
+        Self { takes_any_date: true, ..self.clone() }
     }
 
     /// The same address, as long as the same server answers there: after a failover another one does, and what a run has read
@@ -228,6 +235,14 @@ impl Server {
         .await?;
         if self.is_strict {
             link.run("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')").await?;
+        }
+        if self.takes_any_date {
+            // TRADITIONAL stands for itself and for the others, which are in the list as well.
+            link.run(
+                "SET SESSION sql_mode = CONCAT(REPLACE(REPLACE(REPLACE(@@sql_mode, 'NO_ZERO_IN_DATE', ''), 'NO_ZERO_DATE', ''), 'TRADITIONAL', ''), \
+                 ',ALLOW_INVALID_DATES')",
+            )
+            .await?;
         }
         if self.in_utc {
             link.run("SET SESSION time_zone = '+00:00'").await?;
@@ -279,6 +294,17 @@ impl Link {
     /// # Cancel safety
     /// A dropped future leaves the statement running on the server, see [`Link::run_within`]; the connection takes no other then.
     pub async fn run(&mut self, sql: &str) -> Result<(), Error> {
+        self.begin()?;
+        let result = self.conn.query_drop(sql).await;
+        self.is_amid = false;
+        Ok(result?)
+    }
+
+    /// As [`Link::run`], for a text in the connection's own character set.
+    ///
+    /// # Errors
+    /// As the server or the network says.
+    pub async fn run_bytes(&mut self, sql: &[u8]) -> Result<(), Error> {
         self.begin()?;
         let result = self.conn.query_drop(sql).await;
         self.is_amid = false;
@@ -355,6 +381,18 @@ impl Link {
         Ok(first.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
+    /// A column of the first row by its name, whatever other columns this server has; `None` where there is no row or it is NULL.
+    ///
+    /// # Errors
+    /// As the server or the network says.
+    pub async fn named_cell(&mut self, sql: &str, column: &str) -> Result<Option<String>, Error> {
+        self.begin()?;
+        let row: Result<Option<Row>, _> = self.conn.query_first(sql).await;
+        self.is_amid = false;
+        let value: Option<Option<Vec<u8>>> = row?.as_ref().and_then(|row| row.get_opt(column)).and_then(Result::ok);
+        Ok(value.flatten().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
     /// Runs a statement that may wait for a lock; ends it with KILL QUERY from `watchdog` when `limit` is over (F11: the
     /// server's own timeout is in whole seconds).
     ///
@@ -404,13 +442,35 @@ impl Link {
     /// # Errors
     /// [`Error::Unexpected`] where binary logging is off.
     pub async fn position(&mut self, facts: &Facts) -> Result<Position, Error> {
+        Ok(self.place(facts).await?.0)
+    }
+
+    /// The end of the binary log, and on MySQL the ids of transactions that were executed before it; empty where it has none.
+    ///
+    /// # Errors
+    /// [`Error::Unexpected`] where binary logging is off.
+    pub async fn place(&mut self, facts: &Facts) -> Result<(Position, String), Error> {
         let rows = self.texts(facts.position_statement()).await?;
         let row = rows.first().ok_or_else(|| Error::Unexpected("the server writes no binary log".into()))?;
         match row.as_slice() {
             [file, position, ..] => Position::new(file, position.parse().unwrap_or(0))
+                .map(|place| (place, row.get(4).map_or(String::new(), |gtids| gtids.replace('\n', ""))))
                 .ok_or_else(|| Error::Unexpected(format!("binary log position {file}:{position}"))),
             _ => Err(Error::Unexpected("a binary log status without columns".into())),
         }
+    }
+
+    /// The ids of all transactions that the server has executed; empty where it gives them none.
+    ///
+    /// # Errors
+    /// As the server or the network says.
+    pub async fn executed_gtids(&mut self, facts: &Facts) -> Result<String, Error> {
+        let sql = if facts.is_mariadb {
+            "SELECT @@GLOBAL.gtid_binlog_pos"
+        } else {
+            "SELECT IF(@@GLOBAL.gtid_mode = 'ON', @@GLOBAL.gtid_executed, '')"
+        };
+        Ok(self.cell(sql).await?.unwrap_or_default().replace('\n', ""))
     }
 
     /// Gives the driver's connection away, to become a binary log stream.

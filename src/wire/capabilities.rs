@@ -10,7 +10,7 @@ pub const FOUND_ROWS: u64 = 1 << 1;
 pub const LONG_FLAG: u64 = 1 << 2;
 /// The login response names a schema.
 pub const CONNECT_WITH_DB: u64 = 1 << 3;
-/// zlib compression: not carried yet.
+/// zlib compression: each side of the proxy agrees on it for itself.
 pub const COMPRESS: u64 = 1 << 5;
 /// The protocol of 4.1 and later.
 pub const PROTOCOL_41: u64 = 1 << 9;
@@ -38,7 +38,7 @@ pub const SESSION_TRACK: u64 = 1 << 23;
 pub const DEPRECATE_EOF: u64 = 1 << 24;
 /// Column definitions may be left out (MySQL).
 pub const OPTIONAL_RESULTSET_METADATA: u64 = 1 << 25;
-/// zstd compression: not carried yet.
+/// zstd compression: each side of the proxy agrees on it for itself.
 pub const ZSTD: u64 = 1 << 26;
 /// COM_QUERY carries attributes before its text.
 pub const QUERY_ATTRIBUTES: u64 = 1 << 27;

@@ -4,8 +4,9 @@
 //! proof | schema 0 | plugin 0 | attributes`
 
 use super::capabilities::{
-    CLIENT_MYSQL, CONNECT_WITH_DB, MASKED, PLUGIN_AUTH, PLUGIN_AUTH_LENENC, PROTOCOL_41, SECURE_CONNECTION, SSL, ZSTD,
+    CLIENT_MYSQL, COMPRESS, CONNECT_WITH_DB, MASKED, PLUGIN_AUTH, PLUGIN_AUTH_LENENC, PROTOCOL_41, SECURE_CONNECTION, SSL, ZSTD,
 };
+use super::compression::{Algorithm, ZSTD_LEVEL};
 use super::packet::Fields;
 
 /// What the proxy needs of a login response.
@@ -21,6 +22,8 @@ pub struct Response {
     pub schema: Vec<u8>,
     /// The plugin that made the proof; empty where the client names none.
     pub plugin: String,
+    /// The level of zstd that the client asks for.
+    pub zstd_level: u8,
 }
 
 /// Why a response is not taken.
@@ -62,7 +65,11 @@ impl Response {
         if capabilities & (SECURE_CONNECTION | PLUGIN_AUTH_LENENC) == 0 {
             return Err(Refused::TooOld);
         }
-        Self::read_tail(capabilities, &mut fields).ok_or(Refused::Malformed)
+        let mut response = Self::read_tail(capabilities, &mut fields).ok_or(Refused::Malformed)?;
+        if capabilities & ZSTD != 0 {
+            response.zstd_level = payload.last().copied().unwrap_or(ZSTD_LEVEL);
+        }
+        Ok(response)
     }
 
     fn read_tail(capabilities: u64, fields: &mut Fields<'_>) -> Option<Self> {
@@ -82,11 +89,12 @@ impl Response {
             let rest = fields.rest();
             plugin = String::from_utf8_lossy(rest.split(|byte| *byte == 0).next().unwrap_or(rest)).into_owned();
         }
-        Some(Self { capabilities, user, proof, schema, plugin })
+        Some(Self { capabilities, user, proof, schema, plugin, zstd_level: ZSTD_LEVEL })
     }
 
-    /// The payload as the server gets it: of what each side agrees on for itself, with `own`.
-    pub fn masked(&self, payload: &[u8], own: u64) -> Vec<u8> {
+    /// The payload as the server gets it: of what each side agrees on for itself, with `own` and the compression.
+    pub fn masked(&self, payload: &[u8], own: u64, compression: Option<Algorithm>) -> Vec<u8> {
+        let own = own & !(COMPRESS | ZSTD) | compression.map_or(0, Algorithm::flag);
         let mut out = payload.to_vec();
         let bytes = (self.capabilities & !MASKED | own & MASKED).to_le_bytes();
         if let Some(place) = out.get_mut(..4) {
@@ -100,6 +108,9 @@ impl Response {
         if self.capabilities & ZSTD != 0 {
             // With zstd the response ends with the level of compression.
             out.pop();
+        }
+        if let Some(Algorithm::Zstd { level }) = compression {
+            out.push(level);
         }
         out
     }
@@ -154,7 +165,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::capabilities::COMPRESS;
 
     const BASE: u64 = PROTOCOL_41 | SECURE_CONNECTION | PLUGIN_AUTH | CLIENT_MYSQL;
 
@@ -165,15 +175,23 @@ mod tests {
         assert_eq!(response.user, b"app");
         assert_eq!(response.proof, b"proof");
         assert_eq!(response.plugin, "mysql_native_password");
-        assert_eq!(response.masked(&payload, 0), payload);
+        assert_eq!(response.masked(&payload, 0, None), payload);
     }
 
     #[test]
     fn compression_is_masked_with_its_last_byte() {
         let mut payload = Response::own(BASE | COMPRESS | ZSTD, "app", b"proof", "p");
         let plain = Response::own(BASE, "app", b"proof", "p");
-        payload.push(3);
-        assert_eq!(Response::read(&payload).unwrap().masked(&payload, 0), plain);
+        payload.push(9);
+        let response = Response::read(&payload).unwrap();
+        assert_eq!(response.zstd_level, 9);
+        assert_eq!(response.masked(&payload, COMPRESS, None), plain);
+        assert_eq!(response.masked(&payload, 0, Some(Algorithm::Zlib)), Response::own(BASE | COMPRESS, "app", b"proof", "p"));
+        let mut zstd = Response::own(BASE | ZSTD, "app", b"proof", "p");
+        zstd.push(22);
+        let level = Some(Algorithm::Zstd { level: 22 });
+        assert_eq!(response.masked(&payload, 0, level), zstd);
+        assert_eq!(Response::read(&plain).unwrap().masked(&plain, 0, level), zstd);
     }
 
     #[test]
@@ -203,7 +221,7 @@ mod tests {
                     payload[1] |= flags;
                 }
                 if let Ok(response) = Response::read(&payload) {
-                    let _ = response.masked(&payload, 0);
+                    let _ = response.masked(&payload, 0, None);
                 }
             }
         }

@@ -7,6 +7,7 @@
 pub mod answer;
 pub mod capabilities;
 pub mod command;
+pub mod compression;
 pub mod dialogue;
 pub mod greeting;
 pub mod login;

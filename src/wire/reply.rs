@@ -92,6 +92,8 @@ impl End {
 pub enum Progress {
     /// The reply goes on.
     More,
+    /// A result has ended, and another one follows in the same reply.
+    Next,
     /// The server asks for a file: the client sends now, until its empty packet; then the reply goes on.
     FileWanted,
     /// The reply has ended with the last byte that was taken.
@@ -128,6 +130,7 @@ pub struct Tracker {
     cursor: Cursor,
     has_out_parameters: bool,
     prepared: Option<Prepared>,
+    sequence: u8,
 }
 
 impl Tracker {
@@ -140,7 +143,13 @@ impl Tracker {
             cursor: Cursor::None,
             has_out_parameters: false,
             prepared: None,
+            sequence: 0,
         }
+    }
+
+    /// The sequence number of the last packet that was no row.
+    pub fn sequence(&self) -> u8 {
+        self.sequence
     }
 
     /// Expects the next reply. [`Shape::None`] must not come here: there is nothing to wait for.
@@ -186,7 +195,10 @@ impl Tracker {
             }
             let mut walker = std::mem::take(&mut self.walker);
             let (taken, passed) = walker.next(rest);
-            let told = passed.map_or(Ok(Progress::More), |passed| self.packet(&passed));
+            let told = passed.map_or(Ok(Progress::More), |passed| {
+                self.sequence = passed.sequence;
+                self.packet(&passed)
+            });
             self.walker = walker;
             used += taken;
             match told? {
@@ -195,7 +207,7 @@ impl Tracker {
                     self.phase = Phase::Idle;
                     return Ok((used, Progress::Ended(end)));
                 }
-                Progress::FileWanted => return Ok((used, Progress::FileWanted)),
+                told @ (Progress::Next | Progress::FileWanted) => return Ok((used, told)),
             }
         }
         Ok((used, Progress::More))
@@ -320,7 +332,7 @@ impl Tracker {
     fn result_end(&mut self, status: u16) -> Progress {
         if status & MORE_RESULTS != 0 {
             self.phase = Phase::First;
-            return Progress::More;
+            return Progress::Next;
         }
         Progress::Ended(End::status(status))
     }

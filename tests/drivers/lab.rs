@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 
 use anyhow::{Context, Result, bail};
 use support::Kind;
+use support::certificates::Authority;
 use support::lab::Lab;
 use support::servers::{APP, Settings};
 
@@ -21,7 +22,16 @@ fn main() -> Result<()> {
     };
     let settings = Settings { more: arguments.collect(), ..Settings::default() };
     tokio::runtime::Runtime::new()?.block_on(async {
-        let lab = Lab::start_with(kind, settings, &[]).await?;
+        // As a direct connection has it: MySQL's server makes itself a certificate and offers TLS, MariaDB's does not.
+        let authority = Authority::new("the lab's authority")?;
+        let own = authority.sign("proxy", &["127.0.0.1", "localhost"])?;
+        let tls = [
+            ("TIDEGATE_LISTEN_TLS", "preferred"),
+            ("TIDEGATE_LISTEN_TLS_CERT", own.cert.as_str()),
+            ("TIDEGATE_LISTEN_TLS_KEY", own.key.as_str()),
+            ("TIDEGATE_UPSTREAM_TLS", "preferred"),
+        ];
+        let lab = Lab::start_with(kind, settings, if kind == Kind::MySql { &tls } else { &[] }).await?;
         let mut out = std::io::stdout();
         writeln!(
             out,

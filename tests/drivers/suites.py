@@ -328,7 +328,7 @@ class Crate(Suite):
     """A crate's own tests."""
 
     crate = ""
-    filters = ()
+    compress = "false"
 
     def prepare(self, server):
         if not (self.folder / ".complete").exists():
@@ -349,7 +349,7 @@ class Crate(Suite):
         url = f"mysql://root@{HOST}:{target.port}/test"
         filters = ["--exact", *only] if only else []
         command = ["cargo", "test", "--quiet", "--lib", "--", "--test-threads=1", "--format=pretty", *filters]
-        _, said = attempt(command, 3600, cwd=self.folder / "source", env={**os.environ, "DATABASE_URL": url, "COMPRESS": "false", "SSL": "false"})
+        _, said = attempt(command, 3600, cwd=self.folder / "source", env={**os.environ, "DATABASE_URL": url, "COMPRESS": self.compress, "SSL": "false"})
         words = {"ok": "pass", "FAILED": "fail", "ignored": "skip"}
         # A test may write between its name and its outcome.
         found = re.findall(r"^test (\S+)(?: - should panic)? \.\.\. (?:.*?)(ok|FAILED|ignored)\b", said, re.M | re.S)
@@ -360,6 +360,15 @@ class MySQLAsync(Crate):
     name = "mysql_async"
     crate = "mysql_async"
     databases = ("test",)
+
+
+class MySQLAsyncCompressed(MySQLAsync):
+    name = "mysql_async-compressed"
+    compress = "true"
+
+    @property
+    def folder(self):
+        return CACHE / MySQLAsync.name
 
 
 class ClientTest(Suite):
@@ -434,8 +443,8 @@ class Regression(Suite):
         files = (file for file in sorted(folder.glob("*.test")) if not list(folder.glob(f"{file.stem}*.opt")))
         files = (file for file in files if not any((folder / (file.stem + end)).exists() for end in (".cnf", ".sh", "-master.sh")))
         names = [file for file in files if not re.search(own, file.read_text(errors="replace"))]
-        # The whole takes an hour: EVERY=8 runs every eighth.
-        return names[:: int(os.environ.get("EVERY", "1"))]
+        # The whole takes hours: EVERY=8 runs every eighth, with FIRST=1 beginning at the second one.
+        return names[int(os.environ.get("FIRST", "0")) :: int(os.environ.get("EVERY", "1"))]
 
     def sweep(self, target):
         shell = [SERVERS / "bin" / ("mysql" if target.server == "mysql" else "mariadb"), "--no-defaults", f"--socket={target.socket}", "-uroot"]
@@ -478,4 +487,4 @@ class Regression(Suite):
         return outcomes
 
 
-ALL = [PyMySQL(), MySQLClient(), MariaDBConnector(), AioMySQL(), MySQL2(), NodeMySQL(), MySQLAsync(), ClientTest(), Regression()]
+ALL = [PyMySQL(), MySQLClient(), MariaDBConnector(), AioMySQL(), MySQL2(), NodeMySQL(), MySQLAsync(), MySQLAsyncCompressed(), ClientTest(), Regression()]

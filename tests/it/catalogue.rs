@@ -14,10 +14,10 @@ use mysql_async::prelude::Queryable;
 use crate::support::servers::Settings;
 use crate::support::{Kind, Lab};
 
-mod case;
+pub mod case;
 mod document;
 mod picture;
-mod rehearsal;
+pub mod rehearsal;
 
 use case::{Case, Gaps};
 
@@ -32,7 +32,8 @@ const SAMPLED: usize = 6;
 /// Chunks of three rows, so that small tables have boundaries, and a copy that lasts long enough to be written into.
 const FAILPOINTS: (&str, &str) = ("TIDEGATE_FAILPOINTS", "copy.chunk=sleep(12);copy.rows=value(3);verify.rows=value(4)");
 
-async fn start(kind: Kind) -> Result<Lab> {
+/// A server and a proxy as every case wants them.
+pub async fn start(kind: Kind) -> Result<Lab> {
     let more = vec!["--log-bin-trust-function-creators=1".to_owned(), "--event-scheduler=OFF".to_owned()];
     Lab::start_with(kind, Settings { more, ..Settings::default() }, &[FAILPOINTS]).await
 }
@@ -71,7 +72,13 @@ async fn every_case_ends_as_the_servers_own_alter_does(kind: Kind) -> Result<()>
     let verdicts: Vec<String> = results.iter().filter_map(|(name, differences)| judge(kind, name, differences, &gaps)).collect();
     ensure!(verdicts.is_empty(), "{} of {count} cases are not as they must be:\n{}", verdicts.len(), verdicts.join("\n"));
     lab.assert_nothing_left().await?;
-    lab.proxy.assert_clean_log(&["parked", "an attempt is not over at its deadline"])
+    // Six triggers on a slow disk take longer than a hold: then clients wait in the server's own queue.
+    lab.proxy.assert_clean_log(&[
+        "parked",
+        "an attempt is not over at its deadline",
+        "a hold outlived its deadline",
+        "clients went on before the attempt had ended",
+    ])
 }
 
 type Results = Arc<Mutex<BTreeMap<String, Vec<String>>>>;

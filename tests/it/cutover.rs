@@ -2,8 +2,10 @@
 
 use crate::support::Kind;
 
+mod disk;
 mod failures;
 mod force;
+mod in_place;
 mod obstacles;
 mod protocols;
 

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use crate::support::Admin;
 use crate::support::admin::Status;
 
+mod failover;
 mod kills;
 mod queue;
 mod revert;

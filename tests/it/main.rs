@@ -24,10 +24,12 @@ macro_rules! on_both_servers {
 
 mod catalogue;
 mod commands;
+mod compression;
 mod cutover;
 mod engine;
 mod faults;
 mod gate;
+mod generator;
 mod harness;
 mod history;
 mod lifecycle;
@@ -37,7 +39,9 @@ mod migrations;
 mod refusals;
 mod replicas;
 mod sessions;
+mod throttle;
 mod tls;
+mod triggers;
 mod wire;
 
 /// Drives a scenario to its end; its error, with every cause, is the test's failure.

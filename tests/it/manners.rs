@@ -21,6 +21,7 @@ on_both_servers!(
     silent_sessions_are_closed_and_busy_ones_are_not,
     one_user_may_have_so_many_sessions,
     sighup_reads_the_settings_again,
+    a_stop_waits_for_open_transactions_and_not_for_ever,
     another_process_takes_over_without_a_closed_door,
     a_server_that_is_full_or_blocks_the_host_is_heard,
     sessions_that_the_server_ends_end_as_they_do_directly,
@@ -140,6 +141,38 @@ async fn sighup_reads_the_settings_again(kind: Kind) -> Result<()> {
     lab.proxy.assert_clean_log(&["everything stays as it was"])
 }
 
+async fn a_stop_waits_for_open_transactions_and_not_for_ever(kind: Kind) -> Result<()> {
+    let server = Server::start(kind, Settings::default()).await?;
+    let mut direct = server.connect().await?;
+    direct.query_drop("CREATE DATABASE shop").await?;
+    direct.query_drop("CREATE TABLE shop.kept (id INT PRIMARY KEY)").await?;
+    for (drain, commits) in [("600", true), ("1", false)] {
+        let mut proxy = Proxy::start(&server.address(), &[("TIDEGATE_LISTEN_DRAIN_TIMEOUT_S", drain)]).await?;
+        let (mut busy, mut idle) = (proxy.connect().await?, proxy.connect().await?);
+        busy.query_drop("BEGIN").await?;
+        busy.query_drop(format!("INSERT INTO shop.kept VALUES ({drain})")).await?;
+        proxy.signal("TERM")?;
+        let until = std::time::Instant::now() + SOON;
+        while idle.ping().await.is_ok() {
+            ensure!(std::time::Instant::now() < until, "an idle session goes on");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        ensure!(proxy.connect().await.is_err(), "a new session was let in");
+        if commits {
+            ensure!(proxy.is_running(), "it did not wait for a transaction");
+            busy.query_drop("INSERT INTO shop.kept VALUES (7)").await?;
+            busy.query_drop("COMMIT").await?;
+        }
+        ensure!(proxy.ended(SOON).await?.success(), "{}", proxy.log());
+        ensure!(busy.ping().await.is_err(), "a session outlived the proxy");
+    }
+    // The transaction that did not end in time was rolled back: nobody waits for its row.
+    direct.query_drop("INSERT INTO shop.kept VALUES (1)").await?;
+    let kept: Vec<u32> = direct.query("SELECT id FROM shop.kept ORDER BY id").await?;
+    ensure!(kept == [1, 7, 600], "{kept:?}");
+    Ok(())
+}
+
 async fn wait_for(proxy: &Proxy, words: &str) -> Result<()> {
     let deadline = tokio::time::Instant::now() + SOON;
     while !proxy.log().contains(words) {
@@ -210,23 +243,27 @@ async fn a_server_that_is_full_or_blocks_the_host_is_heard(kind: Kind) -> Result
         ensure!(crowd.len() < 50, "the server is never full");
     }
     // One place more is kept for administrators, who are known only when they have said who they are: strangers take it meanwhile.
-    // The one that was refused above gives its place back a little later.
-    let (mut strangers, mut through) = (Vec::new(), Vec::new());
+    // The one that was refused above gives its place back a little later, and so may the proxy's own connections.
+    let mut strangers = Vec::new();
     let deadline = tokio::time::Instant::now() + SOON;
-    while through.get(4) != Some(&0xff) {
+    let (direct, through) = loop {
         ensure!(tokio::time::Instant::now() < deadline, "the server is never full");
+        let mut heard = Vec::new();
         for port in [lab.server.port, lab.proxy.port] {
             let mut stranger = TcpStream::connect(("127.0.0.1", port)).await?;
-            through = vec![0; 5];
-            stranger.read_exact(&mut through).await?;
-            if through[4] == 0xff {
-                stranger.read_to_end(&mut through).await?;
+            let mut words = vec![0; 5];
+            stranger.read_exact(&mut words).await?;
+            if words[4] == 0xff {
+                stranger.read_to_end(&mut words).await?;
+                heard.push(words);
             } else {
                 strangers.push(stranger);
             }
         }
-    }
-    let direct = last_words(lab.server.port).await?;
+        if let [direct, through] = &heard[..] {
+            break (direct.clone(), through.clone());
+        }
+    };
     ensure!(direct.get(4..7) == Some(&[0xff, 0x10, 0x04]), "directly: {}", String::from_utf8_lossy(&direct));
     ensure!(direct == through, "directly {}, through the proxy {}", String::from_utf8_lossy(&direct), String::from_utf8_lossy(&through));
     drop((crowd, strangers));

@@ -109,7 +109,8 @@ async fn replica_status(conn: &mut Conn, kind: Kind) -> Result<(String, String, 
     Ok((column(["Replica_IO_Running", "Slave_IO_Running"]), column(["Replica_SQL_Running", "Slave_SQL_Running"]), errors))
 }
 
-async fn caught_up(lab: &Lab, replica: &Server) -> Result<()> {
+/// Waits until the replica's tables equal those of its source, which nobody may write.
+pub async fn caught_up(lab: &Lab, replica: &Server) -> Result<()> {
     let wanted = checksums(&mut lab.server.connect().await?, SCHEMA).await?;
     let mut conn = replica.connect().await?;
     let until = Instant::now() + Duration::from_secs(120);
@@ -127,16 +128,32 @@ async fn caught_up(lab: &Lab, replica: &Server) -> Result<()> {
     }
 }
 
-async fn a_replica_replicates_through_the_proxy(kind: Kind) -> Result<()> {
-    let mut lab = Lab::start(kind).await?;
+/// Waits for one more sign of life from the source.
+async fn a_heartbeat(replica: &mut Conn, kind: Kind) -> Result<()> {
+    let count = match kind {
+        Kind::MySql => "SELECT 'n', CAST(COUNT_RECEIVED_HEARTBEATS AS CHAR) FROM performance_schema.replication_connection_status",
+        Kind::MariaDb => "SHOW GLOBAL STATUS LIKE 'Slave_received_heartbeats'",
+    };
+    let until = Instant::now() + Duration::from_secs(60);
+    let before: Option<(String, String)> = replica.query_first(count).await?;
+    while replica.query_first::<(String, String), _>(count).await? == before {
+        ensure!(Instant::now() < until, "no heartbeat came: {before:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// A new server that replicates what is written to another one from now on, reading from a port that leads to it.
+pub async fn replica_behind(server: &Server, port: u16) -> Result<Server> {
+    let kind = server.kind;
     let more = vec!["--server-id=2".to_owned()];
     let replica = Server::start(kind, Settings { more, ..Settings::default() }).await?;
-    let mut direct = lab.server.connect().await?;
+    let mut direct = server.connect().await?;
     let status: Row =
         direct.query_first(if kind == Kind::MySql { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" }).await?.context("no log")?;
     let (file, position): (String, u64) = (status.get(0).context("no file")?, status.get(1).context("no position")?);
     let mut conn = replica.connect().await?;
-    let (port, user, password) = (lab.proxy.port, APP.0, APP.1);
+    let (user, password) = APP;
     let (change, start) = match kind {
         Kind::MySql => (
             format!(
@@ -156,6 +173,14 @@ async fn a_replica_replicates_through_the_proxy(kind: Kind) -> Result<()> {
     };
     conn.query_drop(change).await?;
     conn.query_drop(start).await?;
+    Ok(replica)
+}
+
+async fn a_replica_replicates_through_the_proxy(kind: Kind) -> Result<()> {
+    let mut lab = Lab::start(kind).await?;
+    let replica = replica_behind(&lab.server, lab.proxy.port).await?;
+    let mut direct = lab.server.connect().await?;
+    let mut conn = replica.connect().await?;
     rich_schema(&lab).await?;
     caught_up(&lab, &replica).await?;
     // It comes back after the proxy has gone, from where it was.
@@ -164,6 +189,25 @@ async fn a_replica_replicates_through_the_proxy(kind: Kind) -> Result<()> {
     lab.proxy.launch(&[]).await?;
     direct.query_drop("UPDATE shop.kinds SET t = CONCAT(t, 'again')").await?;
     caught_up(&lab, &replica).await?;
+    // Compressed on both sides, on its own only, on the server's only.
+    for (upstream, compressed) in [("auto", true), ("off", true), ("zlib", false)] {
+        lab.proxy.kill_hard();
+        lab.proxy.launch(&[("TIDEGATE_UPSTREAM_COMPRESSION", upstream)]).await?;
+        let (word, change) = match (kind, compressed) {
+            (Kind::MySql, true) => ("REPLICA", "CHANGE REPLICATION SOURCE TO SOURCE_COMPRESSION_ALGORITHMS = 'zstd'"),
+            (Kind::MySql, false) => ("REPLICA", "CHANGE REPLICATION SOURCE TO SOURCE_COMPRESSION_ALGORITHMS = 'uncompressed'"),
+            (Kind::MariaDb, true) => ("SLAVE", "SET GLOBAL slave_compressed_protocol = 1"),
+            (Kind::MariaDb, false) => ("SLAVE", "SET GLOBAL slave_compressed_protocol = 0"),
+        };
+        for statement in [format!("STOP {word}"), change.to_owned(), format!("START {word}")] {
+            conn.query_drop(&statement).await.with_context(|| statement.clone())?;
+        }
+        direct.query_drop("UPDATE shop.orders SET counter = counter + 1").await?;
+        caught_up(&lab, &replica).await.with_context(|| format!("[upstream] {upstream}, the replica compressed {compressed}"))?;
+        a_heartbeat(&mut conn, kind).await?;
+        direct.query_drop("UPDATE shop.orders SET counter = counter + 1").await?;
+        caught_up(&lab, &replica).await.with_context(|| format!("[upstream] {upstream}, the replica compressed {compressed}"))?;
+    }
     let status = replica_status(&mut conn, kind).await?;
     ensure!(status.0 == "Yes" && status.1 == "Yes", "{status:?}");
     lab.proxy.assert_clean_log(&[])

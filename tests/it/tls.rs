@@ -244,6 +244,67 @@ async fn clients_without_tls_or_certificate_are_refused(kind: Kind) -> Result<()
     Ok(())
 }
 
+/// MariaDB's server does not tell the name.
+#[test]
+fn the_name_that_a_client_asks_for_reaches_the_server() {
+    crate::run(names());
+}
+
+/// MySQL's oldest plugin with sealed passwords; the driver of the other tests does not know it.
+#[test]
+fn sha256_password_works_with_tls_on_either_side() {
+    crate::run(sha256());
+}
+
+async fn sha256() -> Result<()> {
+    let house = House::start(Kind::MySql, &[]).await?;
+    house.server.connect().await?.query_drop("CREATE USER old@'%' IDENTIFIED WITH sha256_password BY 'hush-hush-1'").await?;
+    let say = |port: u16, mode: &str, password: &str| {
+        let mut command = std::process::Command::new(program("mysql", "mysql")?);
+        command.args(["--no-defaults", "-h", "127.0.0.1", "-uold", &format!("-p{password}"), &format!("--ssl-mode={mode}")]);
+        run(command.arg(format!("-P{port}")).args(["-N", "-e", "SELECT CURRENT_USER()"]))
+    };
+    for (listen, upstream, mode) in [
+        ("off", "off", "DISABLED"),
+        ("required", "off", "REQUIRED"),
+        ("off", "required", "DISABLED"),
+        ("preferred", "required", "REQUIRED"),
+    ] {
+        let proxy = house.proxy(listen, upstream, &[]).await?;
+        for _ in 0..2 {
+            let said = say(proxy.port, mode, PASSWORD).with_context(|| format!("client {listen}, server {upstream}"))?;
+            ensure!(said == "old@%\n", "client {listen}, server {upstream}: {said}");
+        }
+        let refused = say(proxy.port, mode, "wrong").unwrap_or_else(|error| format!("{error:#}"));
+        ensure!(refused.contains("1045"), "client {listen}, server {upstream}: {refused}");
+        ensure!(!proxy.log().contains(PASSWORD), "the log holds a password");
+        proxy.assert_clean_log(&[])?;
+    }
+    Ok(())
+}
+
+async fn names() -> Result<()> {
+    let house = House::start(Kind::MySql, &[]).await?;
+    let at_name = format!("localhost:{}", house.server.port);
+    let cases = [
+        ("required", house.server.address(), &["--tls-sni-servername=db.example.com"][..], "db.example.com"),
+        ("verify-ca", at_name.clone(), &["--tls-sni-servername=db.example.com"], "db.example.com"),
+        ("verify-identity", at_name.clone(), &["--tls-sni-servername=db.example.com"], "localhost"),
+        ("required", at_name, &[], "localhost"),
+        ("required", house.server.address(), &[], ""),
+    ];
+    for (mode, address, more, wanted) in cases {
+        let proxy = house.proxy("preferred", mode, &[("TIDEGATE_UPSTREAM_ADDRESS", &address)]).await?;
+        let mut command = std::process::Command::new(program("mysql", "mysql")?);
+        command.args(["--no-defaults", "-h", "127.0.0.1", "--ssl-mode=REQUIRED", "-u", APP.0, &format!("-p{}", APP.1)]);
+        command.arg(format!("-P{}", proxy.port)).args(more).args(["-N", "-e", "SHOW STATUS LIKE 'Tls_sni_server_name'"]);
+        let said = run(&mut command)?;
+        ensure!(said == format!("Tls_sni_server_name\t{wanted}\n"), "{mode} at {address}, {more:?}: {said}");
+        proxy.assert_clean_log(&[])?;
+    }
+    Ok(())
+}
+
 fn shell(house: &House, proxy: &Proxy, pair: &Pair) -> Result<std::process::Command> {
     let (name, verify) = match house.server.kind {
         Kind::MySql => ("mysql", "--ssl-mode=VERIFY_CA"),

@@ -15,6 +15,7 @@ use crate::support::process::run;
 use crate::support::raw::{BASE, DEPRECATE_EOF, MARIADB, OPTIONAL_METADATA, QUERY_ATTRIBUTES, Raw, SESSION_TRACK};
 use crate::support::servers::{APP, Settings, home, program};
 
+mod compressed;
 mod dialogues;
 
 on_both_servers!(
@@ -46,8 +47,13 @@ struct Pair {
 
 impl Pair {
     async fn new(lab: &Lab, capabilities: u64, piece: usize) -> Result<Self> {
-        let direct = Raw::login(lab.server.port, APP, capabilities, piece).await?;
-        let proxied = Raw::login(lab.proxy.port, APP, capabilities, piece).await?;
+        Self::between(lab, capabilities, lab.proxy.port, capabilities, piece).await
+    }
+
+    /// Directly with some capabilities, and through a proxy with others that look the same.
+    async fn between(lab: &Lab, directly: u64, port: u16, capabilities: u64, piece: usize) -> Result<Self> {
+        let direct = Raw::login(lab.server.port, APP, directly, piece).await?;
+        let proxied = Raw::login(port, APP, capabilities, piece).await?;
         let name = format!("{}-{capabilities:x}", lab.server.kind.name());
         let mut pair = Self { direct, proxied, record: capabilities.to_le_bytes().to_vec(), name };
         pair.align().await?;

@@ -11,6 +11,7 @@ pub mod failpoints;
 pub mod lab;
 pub mod load;
 pub mod metrics;
+pub mod packed;
 pub mod process;
 pub mod proxy;
 pub mod raw;

@@ -7,6 +7,8 @@ use mysql_common::scramble::{scramble_native, scramble_sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::packed::{Packed, ZSTD};
+
 /// What every login here asks for: 4.1, long flags, several statements and results, plugins.
 pub const BASE: u64 = 1 | 1 << 2 | 1 << 9 | 1 << 13 | 1 << 15 | 1 << 16 | 1 << 17 | 1 << 18 | 1 << 19;
 /// Result sets end with an OK.
@@ -25,7 +27,7 @@ pub const PROGRESS: u64 = 1 << 32;
 pub const MARIADB: u64 = 0x1c << 32;
 
 /// Long enough for a server of a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// A reply is taken for whole when nothing came for so long; one that is not shows in the next comparison.
 const QUIET: Duration = Duration::from_millis(60);
 
@@ -34,6 +36,10 @@ const QUIET: Duration = Duration::from_millis(60);
 pub struct Raw {
     stream: TcpStream,
     capabilities: u64,
+    /// What was read and not looked at yet.
+    have: Vec<u8>,
+    /// After the login, where it was agreed on.
+    packed: Option<Packed>,
     /// Every write is cut into pieces of this size.
     piece: usize,
     /// The server's number for it.
@@ -51,7 +57,7 @@ impl Raw {
     pub async fn login(port: u16, account: (&str, &str), capabilities: u64, piece: usize) -> Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port)).await?;
         stream.set_nodelay(true)?;
-        let mut raw = Self { stream, capabilities, piece, connection_id: 0 };
+        let mut raw = Self { stream, capabilities, have: Vec::new(), packed: None, piece, connection_id: 0 };
         let (_, greeting) = raw.packet().await?;
         ensure!(greeting.first() == Some(&10), "not a greeting: {greeting:02x?}");
         let at = greeting.iter().position(|byte| *byte == 0).context("no version")? + 1;
@@ -67,11 +73,17 @@ impl Raw {
         response.extend_from_slice(&proof);
         response.extend_from_slice(&plugin);
         response.push(0);
+        if capabilities & ZSTD != 0 {
+            response.push(4);
+        }
         raw.write(&framed(1, &response)).await?;
         loop {
             let (sequence, payload) = raw.packet().await?;
             match payload.as_slice() {
-                [0, ..] => return Ok(raw),
+                [0, ..] => {
+                    raw.packed = Packed::agreed(capabilities);
+                    return Ok(raw);
+                }
                 [1, 3] => {}
                 [0xfe, rest @ ..] => {
                     let end = rest.iter().position(|byte| *byte == 0).context("no plugin")?;
@@ -83,12 +95,31 @@ impl Raw {
         }
     }
 
-    /// Writes bytes as they are, in pieces.
+    /// Writes packets, in pieces.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let bytes = match &mut self.packed {
+            Some(packed) => &packed.pack(bytes)?,
+            None => bytes,
+        };
+        self.write_raw(bytes).await
+    }
+
+    /// Writes bytes as they are, in pieces.
+    pub async fn write_raw(&mut self, bytes: &[u8]) -> Result<()> {
         for piece in bytes.chunks(self.piece.max(1)) {
             self.stream.write_all(piece).await?;
         }
         Ok(())
+    }
+
+    /// What was written raw began a command: its answer begins at 1.
+    pub fn begin_command(&mut self) {
+        self.packed.iter_mut().for_each(|packed| packed.expect(1, 1));
+    }
+
+    /// The next packet is one that nobody asked for: it has the number 0, and its frame counts on.
+    pub fn expect_unasked(&mut self) {
+        self.packed.iter_mut().for_each(Packed::expect_unasked);
     }
 
     /// A command as this connection's capabilities want it.
@@ -110,29 +141,35 @@ impl Raw {
         Ok((header[3], self.exactly(length).await?))
     }
 
+    /// Reads once; `false` at the end.
+    async fn read(&mut self) -> Result<bool> {
+        let Some(packed) = &mut self.packed else { return Ok(self.stream.read_buf(&mut self.have).await? > 0) };
+        let mut raw = Vec::with_capacity(64 << 10);
+        let count = self.stream.read_buf(&mut raw).await?;
+        packed.unpack(&raw, &mut self.have)?;
+        Ok(count > 0)
+    }
+
     /// Reads so many bytes.
     pub async fn exactly(&mut self, count: usize) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; count];
-        let mut have = 0;
-        while have < count {
-            let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut bytes[have..])).await;
-            match read {
-                Ok(Ok(read @ 1..)) => have += read,
-                other => bail!("{count} bytes were to come, then {other:?} after {:02x?}", &bytes[..have.min(200)]),
+        while self.have.len() < count {
+            let read = tokio::time::timeout(PATIENCE, self.read()).await;
+            if !matches!(read, Ok(Ok(true))) {
+                bail!("{count} bytes were to come, then {read:?} after {:02x?}", &self.have[..self.have.len().min(200)]);
             }
         }
-        Ok(bytes)
+        let rest = self.have.split_off(count);
+        Ok(std::mem::replace(&mut self.have, rest))
     }
 
     /// Reads what comes until nothing more does.
     pub async fn until_quiet(&mut self) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        while let Ok(read) = tokio::time::timeout(QUIET, self.stream.read_buf(&mut bytes)).await {
-            if read? == 0 {
+        while let Ok(read) = tokio::time::timeout(QUIET, self.read()).await {
+            if !read? {
                 break;
             }
         }
-        Ok(bytes)
+        Ok(std::mem::take(&mut self.have))
     }
 
     /// Reads a result set to its end and gives the number of its rows; for DEPRECATE_EOF and rows that fit one packet.
@@ -142,36 +179,39 @@ impl Raw {
         for _ in 0..*columns.first().context("an empty packet")? {
             self.packet().await?;
         }
-        let (mut have, mut rows) = (Vec::with_capacity(1 << 20), 0);
+        let mut rows = 0;
+        self.have.reserve(1 << 20);
         loop {
             let mut at = 0;
-            while let [a, b, c, _, rest @ ..] = &have[at..] {
+            while let [a, b, c, _, rest @ ..] = &self.have[at..] {
                 let length = usize::from(*a) | usize::from(*b) << 8 | usize::from(*c) << 16;
                 let Some(packet) = rest.get(..length) else { break };
+                at += 4 + length;
                 match packet.first() {
-                    Some(0xfe) if length < 100 => return Ok(rows),
+                    Some(0xfe) if length < 100 => {
+                        self.have.drain(..at);
+                        return Ok(rows);
+                    }
                     Some(0xff) => bail!("after {rows} rows: {}", String::from_utf8_lossy(packet)),
                     _ => rows += 1,
                 }
-                at += 4 + length;
             }
-            have.drain(..at);
-            let read = tokio::time::timeout(PATIENCE * 6, self.stream.read_buf(&mut have)).await.context("no more rows come")??;
-            ensure!(read > 0, "the connection ended after {rows} rows");
+            self.have.drain(..at);
+            let is_open = tokio::time::timeout(PATIENCE, self.read()).await.context("no more rows come")??;
+            ensure!(is_open, "the connection ended after {rows} rows");
         }
     }
 
     /// COM_QUIT, and everything that still comes.
     pub async fn quit(mut self) -> Result<Vec<u8>> {
         self.send(1, &[]).await?;
-        let mut rest = Vec::new();
-        tokio::time::timeout(PATIENCE, self.stream.read_to_end(&mut rest)).await.context("the connection stays open")??;
-        Ok(rest)
+        while tokio::time::timeout(PATIENCE, self.read()).await.context("the connection stays open")?? {}
+        Ok(self.have)
     }
 
     /// True once the other side has closed.
     pub async fn is_closed(&mut self) -> bool {
-        matches!(tokio::time::timeout(PATIENCE, self.stream.read_u8()).await, Ok(Err(_)))
+        self.have.is_empty() && matches!(tokio::time::timeout(PATIENCE, self.stream.read_u8()).await, Ok(Err(_)))
     }
 }
 

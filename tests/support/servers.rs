@@ -51,8 +51,10 @@ impl Kind {
 
     fn accounts(self) -> String {
         let more = match self {
-            Self::MySql => "GRANT CONNECTION_ADMIN ON *.* TO 'tidegate'@'%';\n".to_owned(),
-            Self::MariaDb => "GRANT BINLOG MONITOR, CONNECTION ADMIN ON *.* TO 'tidegate'@'%';\n\
+            Self::MySql => {
+                "GRANT CONNECTION_ADMIN, SET_ANY_DEFINER, ALLOW_NONEXISTENT_DEFINER, SYSTEM_USER ON *.* TO 'tidegate'@'%';\n".to_owned()
+            }
+            Self::MariaDb => "GRANT BINLOG MONITOR, CONNECTION ADMIN, SET USER ON *.* TO 'tidegate'@'%';\n\
                  CREATE USER 'second'@'%' IDENTIFIED VIA mysql_native_password USING PASSWORD('second-pw');\n\
                  GRANT ALL PRIVILEGES ON *.* TO 'second'@'%';\n"
                 .to_owned(),
@@ -86,11 +88,13 @@ pub struct Settings {
     pub ignores_case: bool,
     /// More options of the server's command line.
     pub more: Vec<String>,
+    /// A disk of its own with so many MiB, in memory, for as long as the process lives; needs root.
+    pub disk_mib: Option<u32>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { is_durable: false, buffer_pool_mib: 192, ignores_case: false, more: Vec::new() }
+        Self { is_durable: false, buffer_pool_mib: 192, ignores_case: false, more: Vec::new(), disk_mib: None }
     }
 }
 
@@ -112,7 +116,10 @@ impl Server {
         let template = template(kind, settings.ignores_case)?;
         let dir = tempfile::Builder::new().prefix("tidegate-server-").tempdir().context("making a temporary directory")?;
         run(Command::new("chmod").arg("755").arg(dir.path()))?;
-        run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(&template).arg(dir.path().join("data")))?;
+        match settings.disk_mib {
+            None => drop(run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(&template).arg(dir.path().join("data")))?),
+            Some(_) => drop(run(Command::new("mkdir").args(["-m", "755"]).arg(dir.path().join("data")))?),
+        }
         // A MariaDB that starts removes every temporary table in its tmpdir, those of others as well.
         run(Command::new("mkdir").args(["-m", "1777"]).arg(dir.path().join("tmp")))?;
         // The account of the server may not be let into the home directory where it is installed.
@@ -120,7 +127,7 @@ impl Server {
         run(Command::new("mkdir").args(["-m", "755"]).arg(&plugins))?;
         let wanted = match kind {
             Kind::MySql => ["semisync_source.so"].as_slice(),
-            Kind::MariaDb => &["auth_ed25519.so", "metadata_lock_info.so"],
+            Kind::MariaDb => &["auth_ed25519.so", "auth_pam_v1.so", "metadata_lock_info.so"],
         };
         for plugin in wanted {
             run(Command::new("cp").arg(home().join(kind.name()).join("usr/lib/mysql/plugin").join(plugin)).arg(&plugins))?;
@@ -153,7 +160,11 @@ impl Server {
     /// Starts a server that is down, on its port and its data.
     pub async fn launch(&mut self) -> Result<()> {
         let log = self.dir.path().join("server.log");
-        let mut process = Process::spawn(self.command()?, &log, self.dir.path())?;
+        let command = match self.settings.disk_mib {
+            None => self.command()?,
+            Some(mib) => self.on_a_disk_of_its_own(mib)?,
+        };
+        let mut process = Process::spawn(command, &log, self.dir.path())?;
         let until = Instant::now() + Duration::from_secs(60);
         loop {
             if let Ok(conn) = self.connect().await {
@@ -178,6 +189,30 @@ impl Server {
         }
         self.process = None;
         self.launch().await
+    }
+
+    /// The same command where nobody else sees the mount, which ends with the process.
+    fn on_a_disk_of_its_own(&self, mib: u32) -> Result<Command> {
+        if !is_root() {
+            bail!("a disk of a test's own can be mounted by root only: run the tests as root, as .ci/run does");
+        }
+        let script = "mount -t tmpfs -o \"size=$1m,mode=755\" tmpfs \"$2\" && cp -a \"$3/.\" \"$2\" && chown --reference=\"$3\" \"$2\" && shift 3 && exec \"$@\"";
+        let inner = self.command()?;
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", script, "sh"]).arg(mib.to_string()).arg(self.dir.path().join("data"));
+        command.arg(template(self.kind, self.settings.ignores_case)?).arg(inner.get_program()).args(inner.get_args());
+        Ok(command)
+    }
+
+    /// Fills the disk of its own but for so many MiB; what was filled is free again when the value is dropped.
+    pub fn fill_disk(&self, left_mib: usize) -> Result<Filler> {
+        let pid = self.process.as_ref().context("the server is down")?.id();
+        let data = PathBuf::from(format!("/proc/{pid}/root{}", self.dir.path().join("data").display()));
+        let reserve = Filler { file: data.join("reserve") };
+        std::fs::write(&reserve.file, vec![1_u8; left_mib << 20])?;
+        let filler = Filler { file: data.join(format!("filler-{left_mib}")) };
+        filler.fill()?;
+        Ok(filler)
     }
 
     fn command(&self) -> Result<Command> {
@@ -209,6 +244,36 @@ impl Server {
         command.arg(format!("--plugin-dir={}", self.dir.path().join("plugins").display()));
         command.args(&self.settings.more);
         Ok(command)
+    }
+}
+
+/// Takes room on a disk.
+#[derive(Debug)]
+pub struct Filler {
+    file: PathBuf,
+}
+
+impl Filler {
+    /// To the last block.
+    fn fill(&self) -> Result<()> {
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&self.file)?;
+        for size in [1 << 20, 4096] {
+            let block = vec![1_u8; size];
+            loop {
+                match std::io::Write::write_all(&mut file, &block) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == std::io::ErrorKind::StorageFull => break,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.file);
     }
 }
 

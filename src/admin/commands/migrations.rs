@@ -33,6 +33,8 @@ const COLUMNS: &[(&str, Kind)] = &[
     ("breaking", Kind::Text),
     ("swaps", Kind::Integer),
     ("forced", Kind::Text),
+    ("throttled", Kind::Text),
+    ("strategy", Kind::Text),
 ];
 
 fn row(status: Status) -> Vec<Value> {
@@ -62,6 +64,8 @@ fn row(status: Status) -> Vec<Value> {
         status.breaking.into(),
         status.swaps.into(),
         status.forced.into(),
+        status.throttled.into(),
+        status.course.name().into(),
     ]
 }
 
@@ -107,7 +111,7 @@ mod tests {
 
     use super::*;
     use crate::ids::TableName;
-    use crate::migration::Phase;
+    use crate::migration::{Course, Phase};
 
     #[test]
     fn every_column_has_a_value_of_its_type() {
@@ -133,7 +137,9 @@ mod tests {
             steps: String::new(),
             breaking: String::new(),
             swaps: 0,
+            throttled: String::new(),
             forced: String::new(),
+            course: Course::Copy,
             started_at: "2026-01-01 00:00:00".into(),
             finished_at: String::new(),
         };

@@ -118,10 +118,10 @@ fn unusual_lexemes_neither_end_nor_break_a_specification() {
 #[test]
 fn every_option_is_read() {
     let text = "MIGRATE db.t FORCE with Postpone=TRUE, strategy = 'copy', verify=off, max_hold_ms=500, drain_budget_ms = 100, \
-                fence = 'Wait', ignore_breaking = on, copy_workers = 3, `revert_window_s` = 60, cutover = 'sentry'";
+                fence = 'Wait', ignore_breaking = on, copy_workers = 3, `revert_window_s` = 60, cutover = 'sentry', throttle = 0";
     let options = Options {
         postpone: true,
-        strategy: Strategy::Copy,
+        strategy: Some(Strategy::Copy),
         skip_verify: true,
         max_hold: Some(Duration::from_millis(500)),
         drain_budget: Some(Duration::from_millis(100)),
@@ -130,9 +130,10 @@ fn every_option_is_read() {
         copy_workers: Some(3),
         revert_window: Some(Duration::from_secs(60)),
         cutover: Some(Protocol::Sentry),
+        ignores_throttle: true,
     };
     assert_eq!(migrate(text).options, options);
-    assert_eq!(migrate("MIGRATE t FORCE WITH strategy = instant").options.strategy, Strategy::Instant);
+    assert_eq!(migrate("MIGRATE t FORCE WITH strategy = instant").options.strategy, Some(Strategy::Instant));
     assert_eq!(migrate("MIGRATE t FORCE WITH verify = true").options, Options::default());
 }
 

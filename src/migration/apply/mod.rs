@@ -99,6 +99,21 @@ pub async fn until_settled(job: &Job, link: &mut Link, deadline: Instant) -> Res
     Ok(job.pending.len())
 }
 
+/// One round, for a cut-over, which has the turn. That somebody else has a row is no error.
+///
+/// # Errors
+/// As the server says.
+pub async fn once(job: &Job, link: &mut Link) -> Result<(), Error> {
+    match round(job, link, KEYS_MOST).await {
+        // Only rows that others hold: a moment later some are free.
+        Ok(Round { settled: 0, .. }) => tokio::time::sleep(Duration::from_millis(1)).await,
+        Ok(_) => {}
+        Err(Error::Upstream(error)) if error.is_lock_conflict() => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
 /// Applies one batch of keys in one transaction.
 ///
 /// # Errors

@@ -90,6 +90,7 @@ impl Copy {
         while let Some(chunk) = next {
             // Pausing stops the copy only; applying goes on, so that nothing piles up.
             drop(wishes.wait_for(|wishes| !wishes.is_paused).await);
+            self.job.board.unthrottled().await;
             crate::failpoints::reach("copy.chunk").await?;
             let copied = async {
                 let began = Instant::now();
@@ -146,7 +147,7 @@ impl Copy {
         let range = job.keys.range(&chunk.range);
         let sql = format!("/* tidegate {} */ {}", job.id, job.statements.copy(&range));
         let guard = job.overlap.begin_chunk(chunk.range.clone()).await;
-        let mut conflicts = 0;
+        let (mut conflicts, mut vanished) = (0, 0);
         let done = loop {
             match link.change(&sql).await {
                 Ok(done) => break done,
@@ -154,6 +155,11 @@ impl Copy {
                     conflicts += 1;
                     tracing::debug!(migration = %job.id, table = %job.names.source, %error, conflicts, "a chunk met a lock; trying again");
                     tokio::time::sleep(Duration::from_millis(10 * conflicts.min(20))).await;
+                }
+                // A row that was in the way and is gone when the server is asked is no reason any more.
+                Err(error) if !error.is_lost() && vanished < 5 && oracle::refusal_of_range(job, &chunk.range).await.is_none() => {
+                    vanished += 1;
+                    tracing::debug!(migration = %job.id, table = %job.names.source, %error, vanished, "the server takes the rows of a chunk that could not be copied; trying again");
                 }
                 Err(error) => return Err(oracle::refusal_in_range(job, &chunk.range, error).await),
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::super::job::Job;
+use super::super::site::Site;
 use super::protocol::Way;
 use super::settle;
 use crate::upstream::{self, Link, Server};
@@ -25,6 +25,8 @@ pub(super) struct Crew {
     pub(super) rename: Option<Link>,
     /// C3, where names sort before the source's.
     pub(super) shadow: Option<Link>,
+    /// Puts the triggers on where C1 has to let go before the RENAME: it waits for the source behind it.
+    pub(super) heir: Option<Link>,
     /// Applies.
     pub(super) apply: Link,
     /// Ends statements that wait too long.
@@ -32,21 +34,23 @@ pub(super) struct Crew {
 }
 
 impl Crew {
-    pub(super) async fn open(job: &Job, way: Way) -> Result<Self, upstream::Error> {
-        let rename = if way.has_sentry() { Some(impatient(job, settle::RENAME_TAG).await?) } else { None };
-        let shadow = if way == Way::SentryLockedShadow { Some(impatient(job, settle::SHADOW_TAG).await?) } else { None };
+    pub(super) async fn open(site: &Site, way: Way, has_triggers: bool) -> Result<Self, upstream::Error> {
+        let heir = if way.has_sentry() && has_triggers { Some(impatient(site, settle::HEIR_TAG).await?) } else { None };
+        let rename = if way.has_sentry() { Some(impatient(site, settle::RENAME_TAG).await?) } else { None };
+        let shadow = if way == Way::SentryLockedShadow { Some(impatient(site, settle::SHADOW_TAG).await?) } else { None };
         Ok(Self {
-            lock: impatient(job, settle::LOCK_TAG).await?,
+            lock: impatient(site, settle::LOCK_TAG).await?,
             rename,
             shadow,
-            apply: job.server.connect_engine().await?,
-            watchdog: job.server.connect_engine().await?,
+            heir,
+            apply: site.server.connect_engine().await?,
+            watchdog: site.server.connect_engine().await?,
         })
     }
 
-    /// The connections that may hold or wait for locks, in the order in which they must end: the RENAME first.
+    /// The connections that may hold or wait for locks, in the order in which they must end: the RENAME first, then who waits behind it.
     pub(super) fn ids(&self) -> Vec<u32> {
-        let links = [self.rename.as_ref(), Some(&self.lock), self.shadow.as_ref()];
+        let links = [self.rename.as_ref(), self.heir.as_ref(), Some(&self.lock), self.shadow.as_ref()];
         links.into_iter().flatten().map(Link::id).collect()
     }
 
@@ -65,10 +69,10 @@ impl Crew {
 /// process has frozen: a frozen proxy must not hold a table.
 ///
 /// It takes a named lock, which the server frees only when it has really done with the connection: see [`settle::end_stragglers`].
-async fn impatient(job: &Job, tag: &str) -> Result<Link, upstream::Error> {
-    let mut link = job.server.connect_engine().await?;
-    let seconds = job.max_hold().as_secs() + 3;
-    let name = upstream::literal(&settle::tag_name(tag, job.id));
+async fn impatient(site: &Site, tag: &str) -> Result<Link, upstream::Error> {
+    let mut link = site.server.connect_engine().await?;
+    let seconds = site.max_hold().as_secs() + 3;
+    let name = upstream::literal(&settle::tag_name(tag, site.id));
     if link.cell(&format!("SELECT GET_LOCK({name}, 0)")).await?.as_deref() != Some("1") {
         // The connection of an attempt whose end was not heard: it may still have the table.
         if let Some(id) = link.cell(&format!("SELECT IS_USED_LOCK({name})")).await?.and_then(|id| id.parse().ok()) {
@@ -91,9 +95,9 @@ pub(super) struct Watchman {
 
 impl Watchman {
     /// Begins to watch. `link` is its own connection; another is opened where it has died.
-    pub(super) fn begin(server: Server, link: Link, ids: Vec<u32>, deadline: Instant, job: &Job) -> Self {
+    pub(super) fn begin(server: Server, link: Link, ids: Vec<u32>, deadline: Instant, site: &Site) -> Self {
         let (sender, mut receiver) = watch::channel(deadline);
-        let (migration, table) = (job.id, job.names.source.clone());
+        let (migration, table) = (site.id, site.names.source.clone());
         let task = tokio::spawn(async move {
             loop {
                 let deadline = *receiver.borrow_and_update();

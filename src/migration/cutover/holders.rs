@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use super::super::job::Job;
+use super::super::site::Site;
 use crate::ids::TableName;
 use crate::upstream::{self, Link, literal};
+
+/// How long to wait before asking again. Both servers keep `INNODB_TRX` as it was until nobody has read it for 100 ms: who asks more often
+/// is shown the same transactions for ever.
+pub(super) const ASK_AGAIN_AFTER: Duration = Duration::from_millis(150);
 
 /// Somebody who holds a metadata lock. Never one who only waits for it, and never the engine itself.
 #[derive(Clone, Debug)]
@@ -32,8 +36,8 @@ impl Holder {
 }
 
 /// All holders; `None` where the server does not show them.
-pub(super) async fn on_the_server(job: &Job, link: &mut Link) -> Result<Option<Vec<Holder>>, upstream::Error> {
-    let rows = if job.facts.is_mariadb { of_mariadb(job, link).await } else { of_mysql(job, link).await };
+pub(super) async fn on_the_server(site: &Site, link: &mut Link) -> Result<Option<Vec<Holder>>, upstream::Error> {
+    let rows = if site.facts.is_mariadb { of_mariadb(site, link).await } else { of_mysql(site, link).await };
     let rows = match rows {
         // Without the privilege it cannot be seen.
         Err(error) if matches!(error.code(), Some(1142 | 1044 | 1227)) => return Ok(None),
@@ -56,31 +60,30 @@ fn parse(row: &[String]) -> Option<Holder> {
 
 type Rows = Option<Vec<Vec<String>>>;
 
-fn is_one_of(job: &Job, schema: &str, table: &str) -> String {
+fn is_one_of(site: &Site, schema: &str, table: &str) -> String {
     let is = |name: &TableName| format!("({schema} = {} AND {table} = {})", literal(&name.schema), literal(&name.table));
-    format!("({} OR {})", is(&job.names.source), is(&job.names.shadow))
+    format!("({} OR {})", is(&site.names.source), is(&site.names.shadow))
 }
 
 /// MySQL shows every granted lock with its owner; one without a connection is that of a prepared XA transaction.
-async fn of_mysql(job: &Job, link: &mut Link) -> Result<Rows, upstream::Error> {
+async fn of_mysql(site: &Site, link: &mut Link) -> Result<Rows, upstream::Error> {
     let sql = format!(
         "SELECT DISTINCT COALESCE(t.PROCESSLIST_ID, 0), COALESCE(t.PROCESSLIST_USER, ''), \
-         GREATEST(COALESCE(TIMESTAMPDIFF(SECOND, i.trx_started, NOW()), t.PROCESSLIST_TIME, 0), 0), \
+         COALESCE(IF(x.STATE = 'ACTIVE', FLOOR(x.TIMER_WAIT / 1e12), NULL), t.PROCESSLIST_TIME, 0), \
          t.PROCESSLIST_ID IS NULL OR COALESCE(x.STATE = 'ACTIVE' AND x.XA_STATE IN ('PREPARED', 'IDLE'), 0), \
          CONCAT(m.OWNER_THREAD_ID, '/', IF(COALESCE(x.STATE, '') = 'ACTIVE', x.EVENT_ID, CONCAT('statement ', m.OWNER_EVENT_ID))) \
          FROM performance_schema.metadata_locks m LEFT JOIN performance_schema.threads t ON t.THREAD_ID = m.OWNER_THREAD_ID \
          LEFT JOIN performance_schema.events_transactions_current x ON x.THREAD_ID = m.OWNER_THREAD_ID \
-         LEFT JOIN information_schema.INNODB_TRX i ON i.trx_mysql_thread_id = t.PROCESSLIST_ID \
          WHERE m.OBJECT_TYPE = 'TABLE' AND m.LOCK_STATUS = 'GRANTED' AND {} \
          AND COALESCE(t.PROCESSLIST_USER, '') <> SUBSTRING_INDEX(CURRENT_USER(), '@', 1)",
-        is_one_of(job, "m.OBJECT_SCHEMA", "m.OBJECT_NAME")
+        is_one_of(site, "m.OBJECT_SCHEMA", "m.OBJECT_NAME")
     );
     link.texts(&sql).await.map(Some)
 }
 
 /// MariaDB shows them only with its plugin metadata_lock_info. Which connection is in a prepared XA transaction it does not show:
 /// while there is any such transaction, whoever is idle may be in it.
-async fn of_mariadb(job: &Job, link: &mut Link) -> Result<Rows, upstream::Error> {
+async fn of_mariadb(site: &Site, link: &mut Link) -> Result<Rows, upstream::Error> {
     let plugin = "SELECT COUNT(*) FROM information_schema.PLUGINS WHERE PLUGIN_NAME = 'METADATA_LOCK_INFO' AND PLUGIN_STATUS = 'ACTIVE'";
     if link.cell(plugin).await?.as_deref() != Some("1") {
         return Ok(None);
@@ -94,15 +97,21 @@ async fn of_mariadb(job: &Job, link: &mut Link) -> Result<Rows, upstream::Error>
          LEFT JOIN information_schema.INNODB_TRX x ON x.trx_mysql_thread_id = m.THREAD_ID \
          WHERE m.LOCK_TYPE = 'Table metadata lock' AND {} AND COALESCE(p.USER, '') <> SUBSTRING_INDEX(CURRENT_USER(), '@', 1)",
         u8::from(has_prepared),
-        is_one_of(job, "m.TABLE_SCHEMA", "m.TABLE_NAME")
+        is_one_of(site, "m.TABLE_SCHEMA", "m.TABLE_NAME")
     );
     link.texts(&sql).await.map(Some)
 }
 
 /// For the operator, after an attempt that was called off: who has the tables open, or, where the server does not show that, who
-/// has the oldest transactions of all. Empty, or a clause to be added to the reason.
-pub(super) async fn suspects(job: &Job, link: &mut Link) -> Result<String, upstream::Error> {
-    let (what, mut who) = match on_the_server(job, link).await? {
+/// has the oldest transactions of all. Empty, or a clause to be added to the reason. A server that does not answer soon is not
+/// waited for.
+pub(super) async fn suspects_soon(site: &Site, link: &mut Link) -> String {
+    let who = tokio::time::timeout(Duration::from_secs(2), suspects(site, link)).await;
+    who.ok().and_then(Result::ok).unwrap_or_default()
+}
+
+async fn suspects(site: &Site, link: &mut Link) -> Result<String, upstream::Error> {
+    let (what, mut who) = match on_the_server(site, link).await? {
         Some(holders) => ("open there", holders),
         None => ("the oldest transactions on the server are of", oldest_transactions(link).await?),
     };

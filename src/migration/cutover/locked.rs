@@ -10,23 +10,30 @@ use super::super::error::Error;
 use super::super::final_form;
 use super::super::job::Job;
 use super::super::tail::Reached;
+use super::super::triggers::Triggers;
 use super::Steps;
 use super::crew::{Crew, Watchman};
 use crate::gate::{Gate, Held};
 use crate::upstream::{self, Link, Position};
 
 /// A RENAME that has been issued gets this long even where the hold is over: a KILL would not make the disk faster.
-const RENAME_LEAST: Duration = Duration::from_millis(500);
+pub(super) const ISSUED_LEAST: Duration = Duration::from_millis(500);
 
 /// One attempt's surroundings.
 pub(super) struct Attempt<'a> {
     pub(super) job: &'a Job,
     pub(super) reached: watch::Receiver<Reached>,
     pub(super) deadline: Instant,
+    /// The gate opens by itself then.
+    pub(super) hold_ends: Instant,
     pub(super) steps: &'a mut Steps,
     /// Asks for positions and states.
     pub(super) control: Link,
     pub(super) watchman: Watchman,
+    /// The source's triggers: taken off before the RENAME, put on after it, under the same lock.
+    pub(super) triggers: Triggers,
+    /// Some of them may be off.
+    pub(super) is_bare: bool,
 }
 
 impl Attempt<'_> {
@@ -39,23 +46,33 @@ impl Attempt<'_> {
         self.left().min(self.job.drain_budget().max(Duration::from_millis(100)))
     }
 
-    /// The RENAME is on its way: what is left of the hold, or a little more.
+    /// Whether enough of the hold is left for a RENAME: one that outlives it would have clients wait in the server's queue, and on
+    /// MySQL end the transaction of one that has a view on the table open (1213).
+    pub(super) fn may_rename(&self) -> Result<(), upstream::Error> {
+        let left = self.hold_ends.saturating_duration_since(Instant::now());
+        if left >= self.job.max_hold() * 2 / 5 {
+            return Ok(());
+        }
+        Err(upstream::Error::TooLong(self.job.max_hold() - left, "what comes before the RENAME; too little of max_hold is left for it"))
+    }
+
+    /// The RENAME is on its way: what is left of the attempt, or a little more, but no longer than the gate is closed.
     pub(super) fn allow_for_rename(&mut self) -> Duration {
-        self.deadline = self.deadline.max(Instant::now() + RENAME_LEAST);
+        self.deadline = self.deadline.max(Instant::now() + ISSUED_LEAST).min(self.hold_ends);
         self.watchman.set_deadline(self.deadline);
         self.left()
     }
 
     /// Nothing that the server is asked may take longer than the attempt.
-    pub(super) async fn within<T>(
+    pub(super) async fn within<T, E: From<upstream::Error>>(
         deadline: Instant,
         what: &'static str,
-        question: impl Future<Output = Result<T, upstream::Error>>,
-    ) -> Result<T, upstream::Error> {
+        question: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         let began = Instant::now();
         match tokio::time::timeout_at(deadline.into(), question).await {
             Ok(answer) => answer,
-            Err(_) => Err(upstream::Error::TooLong(began.elapsed(), what)),
+            Err(_) => Err(upstream::Error::TooLong(began.elapsed(), what).into()),
         }
     }
 
@@ -74,6 +91,40 @@ impl Attempt<'_> {
             Ok(Err(_)) => Err(upstream::Error::Lost("the tail has ended".into()).into()),
             Err(_) => Err(upstream::Error::TooLong(left, "the binary log's tail").into()),
         }
+    }
+
+    /// Takes the triggers off, with the source locked for writing.
+    async fn take_triggers_off(&mut self, link: &mut Link) -> Result<(), Error> {
+        if self.triggers.is_empty() {
+            return Ok(());
+        }
+        let source = &self.job.names.source;
+        let question = self.triggers.are_as_read(&mut self.control, source);
+        if !Self::within(self.deadline, "the list of triggers", question).await? {
+            return Err(Error::Stuck("the triggers of the table were changed at this moment".into(), "it is tried again".into()));
+        }
+        self.is_bare = true;
+        Self::within(self.deadline, "DROP TRIGGER", self.triggers.take_off(link, source)).await?;
+        self.steps.mark("triggers_off");
+        Ok(crate::failpoints::reach("cutover.triggers_off").await?)
+    }
+
+    /// Puts the triggers on, whichever table has the name; `link` has it locked. What does not succeed is done again before the gate
+    /// opens.
+    pub(super) async fn put_triggers_on(&mut self, link: &mut Link) {
+        if !self.is_bare {
+            return;
+        }
+        self.allow_for_rename();
+        let put_on = async {
+            Self::within(self.deadline, "CREATE TRIGGER", self.triggers.put_on(link, &self.job.names.source)).await?;
+            Ok::<(), Error>(crate::failpoints::reach("cutover.triggers_on").await?)
+        };
+        match put_on.await {
+            Ok(()) => self.is_bare = false,
+            Err(error) => tracing::debug!(migration = %self.job.id, %error, "the triggers could not be put on under the lock"),
+        }
+        self.steps.mark("triggers_on");
     }
 
     /// I-G6: from this moment on a snapshot that is older must not read the table. Noted before the RENAME is issued, as a
@@ -115,6 +166,7 @@ pub(super) async fn lock_and_catch_up<'h>(
     attempt.steps.mark("lock");
     let result = catch_up(attempt, held, &mut crew, applier).await;
     if result.is_err() {
+        attempt.put_triggers_on(&mut crew.lock).await;
         // Nothing was renamed, and nobody shall wait until the server has noticed that the connection is gone.
         crew.unlock().await;
     }
@@ -132,5 +184,6 @@ async fn catch_up(attempt: &mut Attempt<'_>, held: &Held, crew: &mut Crew, appli
     let final_form = final_form::take(attempt.job, if applier == Applier::Lock { &mut crew.lock } else { &mut crew.apply });
     Attempt::within(attempt.deadline, "the last changes of the shadow's definition", final_form).await?;
     attempt.steps.mark("apply");
+    attempt.take_triggers_off(&mut crew.lock).await?;
     Ok(crate::failpoints::reach("cutover.caught_up").await?)
 }

@@ -23,9 +23,11 @@ pub(super) async fn swap(attempt: &mut Attempt<'_>, held: &Held, crew: Crew) -> 
 async fn rename(attempt: &mut Attempt<'_>, caught_up: CaughtUp<'_>) -> Outcome {
     let CaughtUp { held, mut crew } = caught_up;
     held.set_step("rename");
-    if let Err(error) = crate::failpoints::reach("cutover.rename_issued").await {
+    let injected = crate::failpoints::reach("cutover.rename_issued").await.map_err(|error| error.to_string());
+    if let Err(reason) = injected.and_then(|()| attempt.may_rename().map_err(|error| error.to_string())) {
+        attempt.put_triggers_on(&mut crew.lock).await;
         crew.unlock().await;
-        return Outcome::NotCommitted("not_locked", error.to_string());
+        return Outcome::NotCommitted("not_locked", reason);
     }
     attempt.note_swap(held.gate());
     let limit = attempt.allow_for_rename();
@@ -37,6 +39,8 @@ async fn rename(attempt: &mut Attempt<'_>, caught_up: CaughtUp<'_>) -> Outcome {
         (Ok(()), Err(error)) => Outcome::Unknown(error.to_string()),
         (result, _) => Outcome::of_rename(result),
     };
+    // The lock goes with the name: nobody finds the table without its triggers.
+    attempt.put_triggers_on(&mut crew.lock).await;
     // Unlocked in any case: what was renamed stays renamed, what was not is the source as it was.
     crew.unlock().await;
     attempt.steps.mark("unlock");

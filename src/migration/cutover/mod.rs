@@ -4,20 +4,23 @@
 //! applied event and the swap nobody can write), I-C2 (the name always resolves: one RENAME), I-C3 (three outcomes, the
 //! third settled by reading), I-C5 (a step takes the proof of the step before; a locked table borrows the hold).
 //! See: `protocol.rs` (which way), `locked.rs` (what all share), `locked_rename.rs` (MySQL), `sentry.rs` (MariaDB), `moment.rs`
-//! (when to begin), `settle.rs` (what happened).
+//! (when to begin), `settle.rs` (what happened), `alter.rs` (where nothing was copied).
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::apply;
 use super::error::Error;
 use super::job::Job;
-use super::shadow;
-use super::tail::Reached;
+use super::site::Site;
+use super::tail::{self, Reached};
+use super::triggers::{self, Triggers};
+use super::{apply, checkpoint, shadow};
 use crate::gate::{Gate, Held, HoldReport};
 use crate::upstream::{self, Link};
 
+pub mod alter;
 mod crew;
 mod force;
 mod holders;
@@ -34,11 +37,16 @@ use crew::{Crew, Watchman};
 use locked::Attempt;
 use protocol::Way;
 
-pub use force::Force;
 pub use report::{Report, Steps};
 
 /// How long opening the attempt's connections may take, before anybody is held.
 const BEGIN_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long the changes that came meanwhile may be applied before the hold; what is left then is applied behind the gate.
+const APPLY_BEFORE: Duration = Duration::from_millis(500);
+
+/// With so many keys pending a hold begins: some rows are held by the application all the time.
+const LEFT_FOR_THE_HOLD: usize = 20;
 
 /// What an attempt led to.
 #[derive(Debug)]
@@ -72,31 +80,39 @@ impl Outcome {
 pub async fn attempt(job: &Job, gate: &std::sync::Arc<Gate>, reached: watch::Receiver<Reached>) -> Result<(Outcome, Report), Error> {
     let way = protocol::choose(job.protocol(), &job.facts, &job.names)?;
     let begun = tokio::time::timeout(BEGIN_PATIENCE, begin(job, way)).await;
-    let (crew, mut control, outside) =
+    let Begun { mut crew, mut control, outside, triggers } =
         begun.map_err(|_| upstream::Error::TooLong(BEGIN_PATIENCE, "opening the attempt's connections"))??;
+    // While the connections were opened nobody has applied.
+    let mut reached = reached;
+    apply_before(job, &mut crew.apply, &mut control, &mut reached).await?;
     let mut steps = Steps::default();
     let began = Instant::now();
-    let Some(draining) = gate.hold(began + job.max_hold()) else {
-        return Ok((Outcome::NotCommitted("not_drained", "another attempt has the gate".into()), Report::default()));
+    let is_drained = AtomicBool::new(false);
+    let draining = async {
+        let held = drained(job, gate, began, &mut steps).await;
+        is_drained.store(true, Ordering::Relaxed);
+        held
     };
-    crate::failpoints::reach("cutover.hold").await?;
-    let drained = draining.drained(job.drain_budget()).await;
-    steps.mark("drain");
-    let held = match drained {
+    let deadline = began + job.max_hold() * 4 / 5;
+    let applying = Attempt::within(deadline, "applying while the gate drains", apply_until(job, &mut crew.apply, &is_drained));
+    let (held, applied) = tokio::join!(draining, applying);
+    let held = held?;
+    applied?;
+    let held = match held {
         Ok(held) => held,
-        Err(not_drained) => {
+        Err(called_off) => {
             drop_sentry_late(&mut control, job).await;
-            return Ok((
-                Outcome::NotCommitted("not_drained", not_drained.to_string()),
-                Report::new(steps, HoldReport::default(), began.elapsed()),
-            ));
+            return Ok(called_off);
         }
     };
     // A part of the hold is kept for ending what must be ended from outside.
-    let deadline = began + job.max_hold() * 4 / 5;
     let watchman = Watchman::begin(job.server.clone(), outside, crew.ids(), deadline, job);
-    let mut attempt = Attempt { job, reached, deadline, steps: &mut steps, control, watchman };
+    let hold_ends = began + job.max_hold();
+    let mut attempt = Attempt { job, reached, deadline, hold_ends, steps: &mut steps, control, watchman, triggers, is_bare: false };
     let result = behind_the_gate(&mut attempt, &held, crew, way).await;
+    if attempt.is_bare {
+        put_triggers_back(&attempt).await;
+    }
     if !matches!(result, Ok(Outcome::Committed | Outcome::Unknown(_))) {
         gate.set_swapped_at_us(0);
     }
@@ -106,12 +122,7 @@ pub async fn attempt(job: &Job, gate: &std::sync::Arc<Gate>, reached: watch::Rec
         // The outcome stands: nothing that is injected here may change it.
         let _ = crate::failpoints::reach("cutover.opening").await;
     }
-    let expired = held.has_expired();
-    let hold = held.release().await;
-    steps.mark("release");
-    if expired {
-        tracing::warn!(migration = %job.id, table = %job.names.source, "clients went on before the attempt had ended; they waited in the server's own queue for the rest");
-    }
+    let hold = release(job, held, &mut steps).await;
     let outcome = match result {
         Ok(outcome) => outcome,
         // Only now, with nothing locked and nobody held, the server is asked what its own ALTER says.
@@ -124,9 +135,8 @@ pub async fn attempt(job: &Job, gate: &std::sync::Arc<Gate>, reached: watch::Rec
     };
     let outcome = match outcome {
         Outcome::NotCommitted(kind, reason) => {
-            let who = tokio::time::timeout(Duration::from_secs(2), holders::suspects(job, &mut control)).await;
+            let who = holders::suspects_soon(job, &mut control).await;
             drop_sentry_late(&mut control, job).await;
-            let who = who.ok().and_then(Result::ok).unwrap_or_default();
             Outcome::NotCommitted(kind, format!("{reason}{who}"))
         }
         other => other,
@@ -134,11 +144,82 @@ pub async fn attempt(job: &Job, gate: &std::sync::Arc<Gate>, reached: watch::Rec
     Ok((outcome, Report::new(steps, hold, began.elapsed())))
 }
 
-/// What can be done before anybody is held: the connections, and the sentry.
-async fn begin(job: &Job, way: Way) -> Result<(Crew, Link, Link), Error> {
-    let crew = Crew::open(job, way).await?;
+/// Applies what has come while nobody did, so that little is left when clients wait for it.
+async fn apply_before(job: &Job, link: &mut Link, control: &mut Link, reached: &mut watch::Receiver<Reached>) -> Result<(), Error> {
+    let give_up = Instant::now() + APPLY_BEFORE;
+    while Instant::now() < give_up {
+        let position = control.position(&job.facts).await?;
+        let is_there = tail::reaches(reached, &position, give_up - Instant::now()).await;
+        if apply::until_settled(job, link, give_up).await? <= LEFT_FOR_THE_HOLD && is_there {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Applies while the gate drains: those inside go on writing.
+async fn apply_until(job: &Job, link: &mut Link, is_over: &AtomicBool) -> Result<(), Error> {
+    while !is_over.load(Ordering::Relaxed) {
+        if job.pending.is_empty() {
+            let _ = tokio::time::timeout(Duration::from_millis(1), job.pending.noted_again()).await;
+        } else {
+            apply::once(job, link).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Wishes the hold and waits until nobody is inside; else what the attempt has led to.
+async fn drained(
+    site: &Site,
+    gate: &std::sync::Arc<Gate>,
+    began: Instant,
+    steps: &mut Steps,
+) -> Result<Result<Held, (Outcome, Report)>, Error> {
+    let Some(draining) = gate.hold(began + site.max_hold()) else {
+        return Ok(Err((Outcome::NotCommitted("not_drained", "another attempt has the gate".into()), Report::default())));
+    };
+    crate::failpoints::reach("cutover.hold").await?;
+    let drained = draining.drained(site.drain_budget()).await;
+    steps.mark("drain");
+    Ok(drained.map_err(|not_drained| {
+        let report = Report::new(steps.clone(), HoldReport::default(), began.elapsed());
+        (Outcome::NotCommitted("not_drained", not_drained.to_string()), report)
+    }))
+}
+
+/// Opens the gate, and says so where it had opened by itself.
+async fn release(site: &Site, held: Held, steps: &mut Steps) -> HoldReport {
+    let expired = held.has_expired();
+    let hold = held.release().await;
+    steps.mark("release");
+    if expired {
+        tracing::warn!(migration = %site.id, table = %site.names.source, "clients went on before the attempt had ended; they waited in the server's own queue for the rest");
+    }
+    hold
+}
+
+/// What an attempt needs before anybody is held.
+struct Begun {
+    crew: Crew,
+    control: Link,
+    outside: Link,
+    triggers: Triggers,
+}
+
+/// What can be done before anybody is held: the connections, the sentry, the triggers read and stored.
+async fn begin(job: &Job, way: Way) -> Result<Begun, Error> {
     let mut control = job.server.connect_engine().await?;
     let outside = job.server.connect_engine().await?;
+    // The caller has the turn: nothing is written to the shadow meanwhile.
+    let triggers = triggers::try_on_shadow(&mut control, &job.server, &job.names).await?;
+    if !triggers.is_empty() {
+        if way == Way::SentryLockedShadow {
+            return Err(Error::Stuck("the table has triggers now, which this protocol cannot bring over".into(), "drop them".into()));
+        }
+        checkpoint::set_triggers(&mut control, job.id, &triggers.write()).await?;
+    }
+    let crew = Crew::open(job, way, !triggers.is_empty()).await?;
     shadow::create_schemas(&mut control, &job.names).await?;
     // One of an attempt that was cut off, perhaps of another protocol.
     shadow::drop_sentry(&mut control, &job.names).await?;
@@ -146,7 +227,20 @@ async fn begin(job: &Job, way: Way) -> Result<(Crew, Link, Link), Error> {
         shadow::create_sentry(&mut control, &job.names).await?;
         crate::failpoints::reach("cutover.sentry_created").await?;
     }
-    Ok((crew, control, outside))
+    Ok(Begun { crew, control, outside, triggers })
+}
+
+/// The lock went before the triggers were on again. Clients of the proxy are still held.
+async fn put_triggers_back(attempt: &Attempt<'_>) {
+    let (job, triggers) = (attempt.job, &attempt.triggers);
+    let done = tokio::time::timeout(Duration::from_secs(5), triggers::put_back(&job.server, triggers, &job.names.source)).await;
+    let result = done.unwrap_or_else(|_| Err(upstream::Error::TooLong(Duration::from_secs(5), "putting the triggers on")));
+    match result {
+        Ok(()) => tracing::info!(migration = %job.id, table = %job.names.source, "the attempt lost its lock; the triggers are on again"),
+        Err(error) => {
+            tracing::warn!(migration = %job.id, table = %job.names.source, %error, "the table lacks triggers; they are put on as soon as the server lets it");
+        }
+    }
 }
 
 /// Drops the sentry of an attempt that is over; where it cannot, the next attempt does.

@@ -6,7 +6,8 @@ use tokio::sync::watch;
 
 use super::super::error::Error;
 use super::super::job::Job;
-use super::super::tail::Reached;
+use super::super::site::Site;
+use super::super::tail::{self, Reached};
 use super::force::Force;
 use super::holders;
 use crate::config::Fence;
@@ -25,57 +26,103 @@ const OLD: Duration = Duration::from_secs(1);
 /// The tail must follow the server this closely.
 const LAG_MOST: Duration = Duration::from_millis(50);
 
-/// Waits for the moment; it may take for ever while a long transaction is inside, and holds nobody meanwhile.
+/// The connections over which a moment is looked for, and what FORCE has done for it.
+pub struct Lookout {
+    /// Asks.
+    pub link: Link,
+    probe: Link,
+    force: Force,
+}
+
+impl Lookout {
+    /// Opens the connections.
+    ///
+    /// # Errors
+    /// Where the server cannot be reached.
+    pub async fn open(site: &Site) -> Result<Self, Error> {
+        Ok(Self { link: site.server.connect_engine().await?, probe: site.server.connect_engine().await?, force: Force::default() })
+    }
+}
+
+/// What must be ready as well where rows were copied.
+pub struct Copied<'a> {
+    /// The run.
+    pub job: &'a Job,
+    /// Its tail.
+    pub reached: &'a mut watch::Receiver<Reached>,
+}
+
+impl Copied<'_> {
+    /// The same for another wait.
+    pub fn again(&mut self) -> Copied<'_> {
+        Copied { job: self.job, reached: self.reached }
+    }
+}
+
+/// Waits for the moment, and holds nobody meanwhile; `false` where it has not come by `until`, as while a long transaction is
+/// inside. Looks at the time between two questions only: a LOCK TABLES that was asked for and left alone would keep the
+/// engine's own rounds waiting with their rows locked.
 ///
 /// # Errors
 /// As the server says.
 ///
 /// # Cancel safety
-/// Safe.
-pub async fn wait(job: &Job, gate: &Gate, reached: &mut watch::Receiver<Reached>, force: &mut Force) -> Result<(), Error> {
-    let mut link = job.server.connect_engine().await?;
-    let mut probe = job.server.connect_engine().await?;
-    let wishes = job.board.wishes();
-    loop {
-        let pending = job.pending.len();
-        let lag = lag(job, &mut link, reached).await?;
-        if pending > PENDING_MOST || lag > LAG_MOST {
-            job.board.set_note(format!("waiting for the tail: {pending} keys pending, {:.0} ms behind", lag.as_secs_f64() * 1e3));
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            continue;
+/// Dropped, its connections are closed; the server ends what they wait for.
+pub async fn wait(site: &Site, gate: &Gate, mut copied: Option<Copied<'_>>, lookout: &mut Lookout, until: Instant) -> Result<bool, Error> {
+    let Lookout { link, probe, force } = lookout;
+    let wishes = site.board.wishes();
+    while Instant::now() < until {
+        if let Some(Copied { job, reached }) = &mut copied {
+            let pending = job.pending.len();
+            let lag = lag(job, link, reached).await?;
+            if pending > PENDING_MOST || lag > LAG_MOST {
+                site.board.set_note(format!("waiting for the tail: {pending} keys pending, {:.0} ms behind", lag.as_secs_f64() * 1e3));
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
         }
         if wishes.borrow().is_forced {
-            let waits = force.clear(job, gate, &mut link).await?;
+            let waits = force.clear(site, gate, link).await?;
             if waits {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 continue;
             }
         }
+        if gate.has_suspects()
+            && let Some(holders) = holders::on_the_server(site, link).await?
+        {
+            gate.acquit(|connection| holders.iter().any(|holder| holder.connection == Some(connection)));
+        }
         let (inside, oldest) = gate.occupancy();
-        if oldest > job.drain_budget() {
+        if oldest > site.drain_budget() {
             let who = gate.blockers().into_iter().next().map_or(String::new(), |blocker| format!(": {}", blocker.session));
-            job.board.set_note(format!(
+            site.board.set_note(format!(
                 "waiting for {inside} transactions on the table{}; the oldest has been open for {:.1} s{who}",
-                if job.fence() == Fence::Wait { ", or for one with a snapshot (fence = 'wait')" } else { "" },
+                if site.fence() == Fence::Wait { ", or for one with a snapshot (fence = 'wait')" } else { "" },
                 oldest.as_secs_f64()
             ));
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         }
-        if let Err(reason) = shadow_is_free(job, &mut probe, &mut link).await? {
-            job.board.set_note(reason);
+        let is_free = match &copied {
+            Some(Copied { job, .. }) => shadow_is_free(job, probe, link).await?,
+            None => Ok(()),
+        };
+        if let Err(reason) = is_free {
+            site.board.set_note(reason);
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         }
-        if let Some(who) = old_holder(job, &mut link).await? {
-            job.board.set_note(who);
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        if let Some(who) = old_holder(site, link).await? {
+            site.board.set_note(who);
+            tokio::time::sleep(holders::ASK_AGAIN_AFTER).await;
             continue;
         }
-        job.board.set_note("");
+        site.board.set_note("");
         quiet_instant(gate).await;
-        return Ok(());
+        return Ok(true);
     }
+    Ok(false)
 }
 
 /// Waits a little for an instant at which nobody is inside.
@@ -90,7 +137,7 @@ async fn quiet_instant(gate: &Gate) {
 async fn lag(job: &Job, link: &mut Link, reached: &mut watch::Receiver<Reached>) -> Result<Duration, Error> {
     let end = link.position(&job.facts).await?;
     let began = Instant::now();
-    let _ = tokio::time::timeout(Duration::from_secs(1), reached.wait_for(|reached| reached.position >= end)).await;
+    tail::reaches(reached, &end, Duration::from_secs(1)).await;
     Ok(began.elapsed())
 }
 
@@ -113,8 +160,8 @@ async fn shadow_is_free(job: &Job, probe: &mut Link, watchdog: &mut Link) -> Res
 }
 
 /// Somebody who has had one of the tables open for long, as the server shows it (F12): most of them go round the proxy.
-async fn old_holder(job: &Job, link: &mut Link) -> Result<Option<String>, Error> {
-    let holders = holders::on_the_server(job, link).await?.unwrap_or_default();
+async fn old_holder(site: &Site, link: &mut Link) -> Result<Option<String>, Error> {
+    let holders = holders::on_the_server(site, link).await?.unwrap_or_default();
     let oldest = holders.into_iter().filter(|holder| holder.age >= OLD || holder.connection.is_none()).max_by_key(|holder| holder.age);
     Ok(oldest.map(|holder| format!("waiting for {}, which has had the table open for {} s", holder.name(), holder.age.as_secs())))
 }

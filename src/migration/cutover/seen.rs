@@ -1,11 +1,17 @@
 //! What the server shows of those who wait: never slept for, always asked.
 
-use super::super::job::Job;
+use super::super::site::Site;
 use crate::upstream::{self, Link, literal};
 
-/// Whether the RENAME of this connection waits for a table's metadata lock.
-pub(super) async fn rename_waits(link: &mut Link, rename: u32) -> Result<bool, upstream::Error> {
-    let sql = format!("SELECT STATE FROM information_schema.PROCESSLIST WHERE ID = {rename} AND INFO LIKE 'RENAME%'");
+/// Whether a statement of this connection that begins with this word waits for a table's metadata lock.
+pub(super) async fn waits(link: &mut Link, id: u32, word: &str) -> Result<bool, upstream::Error> {
+    let sql = format!("SELECT STATE FROM information_schema.PROCESSLIST WHERE ID = {id} AND INFO LIKE '{word}%'");
+    Ok(link.cell(&sql).await?.is_some_and(|state| state.starts_with("Waiting for table metadata lock")))
+}
+
+/// Whether the ALTER of this connection waits for a table's metadata lock.
+pub(super) async fn alter_waits(link: &mut Link, alter: u32) -> Result<bool, upstream::Error> {
+    let sql = format!("SELECT STATE FROM information_schema.PROCESSLIST WHERE ID = {alter} AND INFO LIKE 'ALTER%'");
     Ok(link.cell(&sql).await?.is_some_and(|state| state.starts_with("Waiting for table metadata lock")))
 }
 
@@ -13,9 +19,9 @@ pub(super) async fn rename_waits(link: &mut Link, rename: u32) -> Result<bool, u
 ///
 /// MySQL shows who waits for which table. MariaDB shows it to those who try: a read that does not wait is turned away while an
 /// exclusive lock is waited for, and goes through beside C1's READ lock while none is.
-pub(super) async fn rename_waits_for_source(job: &Job, link: &mut Link, rename: u32) -> Result<bool, upstream::Error> {
-    let source = &job.names.source;
-    if job.facts.is_mariadb {
+pub(super) async fn rename_waits_for_source(site: &Site, link: &mut Link, rename: u32) -> Result<bool, upstream::Error> {
+    let source = &site.names.source;
+    if site.facts.is_mariadb {
         let sql = format!("SET STATEMENT lock_wait_timeout = 0 FOR SELECT 1 FROM {} LIMIT 0", source.quoted());
         return match link.run(&sql).await {
             Ok(()) => Ok(false),
@@ -38,8 +44,8 @@ const HARMLESS: &str = "SELECT|INSERT|UPDATE|DELETE|REPLACE|WITH|VALUES|TABLE|LO
 
 /// Somebody round the proxy who changes the source's definition at this moment. Asked while the RENAME waits: whoever comes later
 /// waits behind it, but whoever came before would get the old table when C1 unlocks, and his change would be swapped out with it.
-pub(super) async fn ddl_under_way(job: &Job, link: &mut Link) -> Result<Option<String>, upstream::Error> {
-    let mention = job.names.source.table.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+pub(super) async fn ddl_under_way(site: &Site, link: &mut Link) -> Result<Option<String>, upstream::Error> {
+    let mention = site.names.source.table.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
     let sql = format!(
         "SELECT ID, USER, TIME, LEFT(INFO, 100) FROM information_schema.PROCESSLIST \
          WHERE INFO LIKE {} AND USER <> SUBSTRING_INDEX(CURRENT_USER(), '@', 1) AND COMMAND <> 'Sleep' \

@@ -8,6 +8,9 @@
 //! let writers pass: C3 locks the shadow until RENAME has passed the sentry, and C1 unlocks only when it is seen waiting for
 //! the source (F5).
 //!
+//! With triggers, C1 locks the source and the shadow for writing, so that it may take them off. Behind the RENAME an heir waits for the
+//! source with LOCK TABLES: it gets the new table before every writer, and puts them on.
+//!
 //! Never: UNLOCK because a wait timed out. First the RENAME is ended, then the sentry dropped, then unlocked.
 
 use std::time::{Duration, Instant};
@@ -33,24 +36,41 @@ struct Rename {
     task: JoinHandle<Result<(), upstream::Error>>,
 }
 
+/// The heir's LOCK TABLES on its way; it gives its connection back.
+struct Heir {
+    id: u32,
+    task: JoinHandle<Result<Link, upstream::Error>>,
+}
+
 /// Locks, catches up, issues the RENAME, sees it wait, lets it go.
 ///
 /// # Errors
 /// Where nothing was renamed.
 pub(super) async fn swap(attempt: &mut Attempt<'_>, held: &Held, crew: Crew, rename: Link) -> Result<Outcome, Error> {
     let names = &attempt.job.names;
-    let sql = format!("LOCK TABLES {} READ, {} WRITE", names.source.quoted(), names.retired.quoted());
+    let (source, shadow, retired) = (names.source.quoted(), names.shadow.quoted(), names.retired.quoted());
+    let (sql, applier) = if attempt.triggers.is_empty() {
+        (format!("LOCK TABLES {source} READ, {retired} WRITE"), Applier::Other)
+    } else {
+        (format!("LOCK TABLES {source} WRITE, {shadow} WRITE, {retired} WRITE"), Applier::Lock)
+    };
     let lock = (sql.as_str(), "LOCK TABLES: somebody who bypasses the proxy is writing to the table");
-    let mut caught_up = lock_and_catch_up(attempt, held, crew, lock, Applier::Other).await?;
+    let mut caught_up = lock_and_catch_up(attempt, held, crew, lock, applier).await?;
     if let Err(error) = lock_shadow(attempt, &mut caught_up.crew).await {
+        attempt.put_triggers_on(&mut caught_up.crew.lock).await;
         caught_up.crew.unlock().await;
         return Err(error);
     }
     held.set_step("rename");
     let mut rename = issue(attempt, rename);
-    match may_go(attempt, &mut caught_up.crew, &mut rename).await {
-        Ok(()) => Ok(let_go(attempt, caught_up, rename).await),
-        Err(error) => Ok(match call_off(attempt, &mut caught_up.crew, rename).await {
+    let mut heir = None;
+    match may_go(attempt, &mut caught_up.crew, &mut rename, &mut heir).await {
+        Ok(()) => {
+            let outcome = let_go(attempt, caught_up, rename).await;
+            inherit(attempt, heir).await;
+            Ok(outcome)
+        }
+        Err(error) => Ok(match call_off(attempt, &mut caught_up.crew, rename, heir).await {
             Outcome::NotCommitted(kind, _) => Outcome::NotCommitted(kind, error.to_string()),
             other => other,
         }),
@@ -70,18 +90,43 @@ async fn lock_shadow(attempt: &mut Attempt<'_>, crew: &mut Crew) -> Result<(), E
 fn issue(attempt: &Attempt<'_>, mut link: Link) -> Rename {
     let sql = settle::rename_statement(&attempt.job.names);
     let id = link.id();
-    Rename { id, task: tokio::spawn(async move { link.run(&sql).await }) }
+    let task = tokio::spawn(async move {
+        // Only ever late: it is the server that refuses a RENAME.
+        let _ = crate::failpoints::reach("cutover.rename_on_its_way").await;
+        link.run(&sql).await
+    });
+    Rename { id, task }
+}
+
+fn appoint(attempt: &Attempt<'_>, mut link: Link) -> Heir {
+    let sql = format!("LOCK TABLES {} WRITE", attempt.job.names.source.quoted());
+    let id = link.id();
+    Heir { id, task: tokio::spawn(async move { link.run(&sql).await.map(|()| link) }) }
+}
+
+/// The heir has the source, whichever table that is now, and puts the triggers on.
+async fn inherit(attempt: &mut Attempt<'_>, heir: Option<Heir>) {
+    let Some(mut heir) = heir else { return };
+    if let Ok(Ok(Ok(mut link))) = tokio::time::timeout(attempt.allow_for_rename(), &mut heir.task).await {
+        attempt.put_triggers_on(&mut link).await;
+        // Closed, where it does not unlock: the lock must go before the triggers are put on by another.
+        if tokio::time::timeout(END_PATIENCE, link.run("UNLOCK TABLES")).await.is_ok_and(|unlocked| unlocked.is_ok()) {
+            return;
+        }
+    }
+    heir.task.abort();
+    let _ = tokio::time::timeout(END_PATIENCE, attempt.control.kill(heir.id)).await;
 }
 
 /// Asks the server until C2 waits for a table's metadata lock, and looks whether all is as it must be.
-async fn may_go(attempt: &mut Attempt<'_>, crew: &mut Crew, rename: &mut Rename) -> Result<(), Error> {
+async fn may_go(attempt: &mut Attempt<'_>, crew: &mut Crew, rename: &mut Rename, heir: &mut Option<Heir>) -> Result<(), Error> {
     // Enough is left after this for the RENAME itself.
     let give_up = Instant::now() + attempt.left() / 2;
     loop {
         if rename.task.is_finished() {
             return Err(Error::Stuck("RENAME ended before the sentry was dropped".into(), "it is tried again".into()));
         }
-        if Attempt::within(give_up, "RENAME was not seen waiting", seen::rename_waits(&mut attempt.control, rename.id)).await? {
+        if Attempt::within(give_up, "RENAME was not seen waiting", seen::waits(&mut attempt.control, rename.id, "RENAME")).await? {
             break;
         }
         tokio::time::sleep(ASK_EVERY).await;
@@ -91,6 +136,13 @@ async fn may_go(attempt: &mut Attempt<'_>, crew: &mut Crew, rename: &mut Rename)
         return Err(Error::Stuck(who, "it would be swapped out with the old table".into()));
     }
     attempt.steps.mark("rename_waits");
+    if let Some(link) = crew.heir.take() {
+        let id = heir.insert(appoint(attempt, link)).id;
+        while !Attempt::within(give_up, "the heir was not seen waiting", seen::waits(&mut attempt.control, id, "LOCK")).await? {
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+        attempt.steps.mark("heir_waits");
+    }
     crate::failpoints::reach("cutover.rename_issued").await?;
     // C1 must be alive, or its locks are gone and the sentry is all that is left; so must C3; and C2, or all is for nothing.
     Attempt::within(attempt.deadline, "the lock's connection", crew.lock.run("DO 1")).await?;
@@ -100,7 +152,7 @@ async fn may_go(attempt: &mut Attempt<'_>, crew: &mut Crew, rename: &mut Rename)
     if rename.task.is_finished() {
         return Err(Error::Stuck("RENAME ended before the sentry was dropped".into(), "it is tried again".into()));
     }
-    Ok(())
+    Ok(attempt.may_rename()?)
 }
 
 /// Drops the sentry, unlocks, and waits for the RENAME.
@@ -153,10 +205,14 @@ async fn pass_the_sentry(attempt: &mut Attempt<'_>, crew: &mut Crew, rename: &mu
 }
 
 /// Before the sentry is dropped: first ends the RENAME, then drops the sentry, then unlocks.
-async fn call_off(attempt: &Attempt<'_>, crew: &mut Crew, mut rename: Rename) -> Outcome {
+async fn call_off(attempt: &mut Attempt<'_>, crew: &mut Crew, mut rename: Rename, heir: Option<Heir>) -> Outcome {
     let outcome = end(crew, &mut rename).await;
+    if let Some(heir) = heir {
+        let _ = tokio::time::timeout(END_PATIENCE, crew.watchdog.kill(heir.id)).await;
+    }
     let drop_sentry = format!("DROP TABLE IF EXISTS {}", attempt.job.names.retired.quoted());
     let _ = tokio::time::timeout(END_PATIENCE, crew.lock.run(&drop_sentry)).await;
+    attempt.put_triggers_on(&mut crew.lock).await;
     crew.unlock().await;
     outcome.unwrap_or_else(|| Outcome::Unknown("RENAME does not end".into()))
 }

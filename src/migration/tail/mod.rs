@@ -13,6 +13,7 @@ use mysql_async::binlog::events::{Event, QueryEvent, RotateEvent};
 use mysql_async::{BinlogStream, BinlogStreamRequest};
 use tokio::sync::watch;
 
+mod after;
 mod judge;
 mod source;
 
@@ -45,6 +46,10 @@ mod kind {
     pub(super) const MARIADB_GTID: u8 = 162;
     /// The last of MariaDB's events that cannot carry rows.
     pub(super) const MARIADB_START_ENCRYPTION: u8 = 164;
+
+    pub(super) fn begins_transaction(kind: u8) -> bool {
+        matches!(kind, GTID | ANONYMOUS_GTID | GTID_TAGGED | MARIADB_GTID)
+    }
 }
 
 /// How far the tail has read.
@@ -56,6 +61,12 @@ pub struct Reached {
     pub boundary: Position,
     /// The swap that it was to wait for lies behind it.
     pub is_turned: bool,
+}
+
+/// Waits until the tail has noted everything before a place; `false` where it has not in time, or has ended.
+pub async fn reaches(reached: &mut watch::Receiver<Reached>, position: &Position, within: Duration) -> bool {
+    let there = reached.wait_for(|reached| reached.position >= *position);
+    matches!(tokio::time::timeout(within, there).await, Ok(Ok(_)))
 }
 
 /// How a swap appears in the log.
@@ -71,6 +82,24 @@ impl Turn {
     fn is(&self, statement: &[u8]) -> bool {
         let mut cursor = crate::sql::token::Cursor::new(statement);
         cursor.eat("RENAME") && memchr::memmem::find(statement, self.0.as_bytes()).is_some()
+    }
+}
+
+/// Where a tail begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At a place in this server's log.
+    At(Position),
+    /// Behind these transactions, wherever they are in this server's log: it was another server's place.
+    After(String),
+}
+
+impl std::fmt::Display for Start {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::At(position) => position.fmt(out),
+            Self::After(gtids) => write!(out, "after {gtids}"),
+        }
     }
 }
 
@@ -103,7 +132,7 @@ impl Tail {
         facts: &Facts,
         source: Source,
         pending: Arc<Pending<Key>>,
-        start: &Position,
+        start: &Start,
         witness: Witness,
         turn: Option<Turn>,
     ) -> Result<(Self, watch::Receiver<Reached>), Error> {
@@ -114,10 +143,16 @@ impl Tail {
             link.run("SET @mariadb_slave_capability = 4").await?;
         }
         let server_id = 0xE000_0000 | (link.id().wrapping_mul(2_654_435_761) & 0x0FFF_FFFF) ^ (std::process::id() & 0xFFFF);
-        let request = BinlogStreamRequest::new(server_id).with_filename(start.file.as_bytes()).with_pos(start.offset);
-        let stream = link.into_conn().get_binlog_stream(request).await.map_err(upstream::Error::from)?;
+        let (stream, start, first) = match start {
+            Start::At(position) => {
+                let request = BinlogStreamRequest::new(server_id).with_filename(position.file.as_bytes()).with_pos(position.offset);
+                let stream = link.into_conn().get_binlog_stream(request).await.map_err(upstream::Error::from)?;
+                (stream, position.clone(), None)
+            }
+            Start::After(gtids) => after::open(link, facts, gtids, server_id).await?,
+        };
         let (sender, receiver) = watch::channel(Reached { position: start.clone(), boundary: start.clone(), is_turned: turn.is_none() });
-        let tail = Self {
+        let mut tail = Self {
             stream,
             source,
             pending,
@@ -130,6 +165,9 @@ impl Tail {
             witness,
             writer: None,
         };
+        if let Some(event) = first {
+            tail.take(&event)?;
+        }
         Ok((tail, receiver))
     }
 
@@ -161,8 +199,7 @@ impl Tail {
     fn take(&mut self, event: &Event) -> Result<(), Error> {
         let header = event.header();
         let (kind, end) = (header.event_type_raw(), self.whole_offset(header.log_pos()));
-        let begins_transaction = matches!(kind, kind::GTID | kind::ANONYMOUS_GTID | kind::GTID_TAGGED | kind::MARIADB_GTID);
-        if begins_transaction {
+        if kind::begins_transaction(kind) {
             if self.payload_end.is_some() {
                 return Err(Error::Changed("a compressed transaction in the binary log could not be read; set binlog_transaction_compression = OFF and start again".into()));
             }
@@ -319,18 +356,22 @@ impl Tail {
 /// a place ahead of the tail, and every fence would seem to be reached.
 fn rotated_to(raw: &[u8], current: &str) -> String {
     let number = |name: &str| Position::new(name, 0).map(|position| position.sequence());
-    let shortened = || (0..=4).filter_map(|less| std::str::from_utf8(raw.get(..raw.len().checked_sub(less)?)?).ok());
-    if shortened().any(|name| name == current) {
+    if shortened(raw).any(|name| name == current) {
         return current.to_owned();
     }
     let next = number(current).map(|number| number + 1);
-    if let Some(name) = shortened().find(|name| next.is_some() && number(name) == next) {
+    if let Some(name) = shortened(raw).find(|name| next.is_some() && number(name) == next) {
         return name.to_owned();
     }
     let name = String::from_utf8_lossy(raw);
     let digits_from = name.rfind('.').map_or(0, |at| at + 1);
     let digits = name.get(digits_from..).map_or(0, |tail| tail.bytes().take_while(u8::is_ascii_digit).count());
     name.get(..digits_from + digits).unwrap_or_default().to_owned()
+}
+
+/// The name with none, one and up to four of its last bytes left out.
+fn shortened(raw: &[u8]) -> impl Iterator<Item = &str> {
+    (0..=4).filter_map(|less| std::str::from_utf8(raw.get(..raw.len().checked_sub(less)?)?).ok())
 }
 
 #[cfg(test)]

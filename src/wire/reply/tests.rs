@@ -29,7 +29,7 @@ fn follow_by(capabilities: u64, shape: Shape, payloads: &[&[u8]], step: usize) -
             at += used;
             piece = &piece[used..];
             match progress {
-                Progress::More => {}
+                Progress::More | Progress::Next => {}
                 Progress::FileWanted => files += 1,
                 Progress::Ended(end) => {
                     assert_eq!(at, reply.len(), "ended at the wrong byte, in steps of {step}");

@@ -102,7 +102,8 @@ fn exact(column: &str, kind: &str) -> String {
 fn show(value: &Value) -> String {
     match value {
         Value::NULL => "NULL".to_owned(),
-        Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        // MariaDB shows defaults of BINARY columns as bare bytes.
+        Value::Bytes(bytes) => String::from_utf8(bytes.clone()).unwrap_or_else(|_| bytes.escape_ascii().to_string()),
         other => other.as_sql(true),
     }
 }

@@ -16,8 +16,23 @@ const LONG: Duration = Duration::from_secs(60);
 /// What ALTER or MIGRATE ended in: the refusal's number and words.
 type Answer = Option<(u16, String)>;
 
+/// A case done both ways.
+pub struct Rehearsed {
+    /// The server's own answer.
+    pub own: Answer,
+    /// The migration's.
+    pub ours: Answer,
+    /// What is different.
+    pub differences: Vec<String>,
+}
+
 /// Does a case both ways; gives what is different.
 pub async fn run(lab: &Lab, case: &Case) -> Result<Vec<String>> {
+    Ok(rehearse(lab, case).await?.differences)
+}
+
+/// Does a case both ways.
+pub async fn rehearse(lab: &Lab, case: &Case) -> Result<Rehearsed> {
     let (own_schema, our_schema) = (format!("own_{}", case.slug()), format!("our_{}", case.slug()));
     let mut conn = lab.server.connect().await?;
     // A privileged account's own statement must not be taken for the application's.
@@ -44,7 +59,7 @@ pub async fn run(lab: &Lab, case: &Case) -> Result<Vec<String>> {
         // What follows from it needs no telling.
         found.push(format!("the server answers {}, the migration {}", show(&own_answer), show(&our_answer)));
         drop_both(&mut conn, &own_schema, &our_schema).await?;
-        return Ok(found);
+        return Ok(Rehearsed { own: own_answer, ours: our_answer, differences: found });
     }
     for (statement, (ours, own)) in case.load.iter().chain(&case.later).zip(said_ours.iter().zip(&said_own)) {
         if ours != own {
@@ -70,7 +85,7 @@ pub async fn run(lab: &Lab, case: &Case) -> Result<Vec<String>> {
         found.extend(compare(&mut look).await?);
     }
     drop_both(&mut conn, &own_schema, &our_schema).await?;
-    Ok(found)
+    Ok(Rehearsed { own: own_answer, ours: our_answer, differences: found })
 }
 
 async fn drop_both(conn: &mut Conn, own: &str, ours: &str) -> Result<()> {
@@ -85,12 +100,14 @@ fn show(answer: &Answer) -> String {
     answer.as_ref().map_or_else(|| "OK".to_owned(), |(code, message)| format!("{code} ({message})"))
 }
 
-async fn schema_session(mut conn: Conn, schema: &str) -> Result<Conn> {
+/// A session in a schema.
+pub async fn schema_session(mut conn: Conn, schema: &str) -> Result<Conn> {
     conn.query_drop(format!("USE `{schema}`")).await?;
     Ok(conn)
 }
 
-async fn create(conn: &mut Conn, schema: &str, case: &Case) -> Result<()> {
+/// Makes a schema with a case's tables and rows.
+pub async fn create(conn: &mut Conn, schema: &str, case: &Case) -> Result<()> {
     conn.query_drop(format!("DROP DATABASE IF EXISTS `{schema}`")).await?;
     conn.query_drop(format!("CREATE DATABASE `{schema}` CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci")).await?;
     conn.query_drop(format!("USE `{schema}`")).await?;
@@ -153,7 +170,7 @@ async fn perform_all(conn: &mut Conn, statements: &[String], schema: &str) -> Re
 }
 
 /// Runs a statement; gives rows changed, rows read, or the error's number.
-async fn perform(conn: &mut Conn, statement: &str, schema: &str) -> Result<String> {
+pub async fn perform(conn: &mut Conn, statement: &str, schema: &str) -> Result<String> {
     let mut result = match conn.query_iter(statement).await {
         Ok(result) => result,
         Err(mysql_async::Error::Server(error)) => return Ok(format!("error {}", error.code)),

@@ -15,7 +15,7 @@ use crate::support::lab::{Lab, SCHEMA, TABLE, assert_nothing_lost};
 use crate::support::load::{Load, Options, Outcome, table};
 use crate::support::relay::{Loss, Relay};
 use crate::support::servers::{Server, Settings};
-use crate::support::{Admin, Kind, Proxy};
+use crate::support::{Admin, Kind, Proxy, compare};
 
 macro_rules! failures {
     ($($protocol:ident: $($kind:ident)+;)+) => {$(
@@ -49,7 +49,10 @@ failures!(
     locked_rename: mysql;
     sentry: mysql mariadb;
     sentry_locked_shadow: mysql mariadb;
+    in_place: mysql mariadb;
 );
+
+on_both_servers!(a_replica_equals_its_source_after_every_kind_of_fault,);
 
 const LONG: Duration = Duration::from_secs(90);
 
@@ -58,6 +61,8 @@ const LONG: Duration = Duration::from_secs(90);
 enum Fault {
     /// The step fails where the failpoint is.
     Error,
+    /// What comes after the failpoint comes late.
+    Late,
     /// The proxy stands at the failpoint; these connections are ended by KILL.
     Kill(&'static [&'static str]),
     /// A connection breaks at the statement with this text, before or after the server has done it.
@@ -103,6 +108,7 @@ const ALL: &[(&str, &str, Fault)] = &[
 const WITH_A_SENTRY: &[(&str, &str, Fault)] = &[
     ("creating the sentry fails: the connection breaks", "CREATE TABLE `~retired", Fault::Lose(Loss::Statement)),
     ("the sentry is created and the answer is lost", "CREATE TABLE `~retired", Fault::Lose(Loss::Answer)),
+    ("RENAME is slow to arrive", "cutover.rename_on_its_way", Fault::Late),
     ("C2 dies before RENAME is issued", "cutover.caught_up", Fault::Kill(&[C2])),
     ("C2 dies before the sentry is dropped", "cutover.rename_issued", Fault::Kill(&[C2])),
     ("C1 and C2 die", "cutover.rename_issued", Fault::Kill(&[C1, C2])),
@@ -128,7 +134,30 @@ const WITH_A_LOCKED_SHADOW: &[(&str, &str, Fault)] = &[
     ("C2 dies with the shadow unlocked", "cutover.shadow_unlocked", Fault::Kill(&[C2])),
 ];
 
+/// Rows where the server alters the table behind the gate, and nothing is swapped.
+const IN_PLACE_ROWS: &[(&str, &str, Fault)] = &[
+    ("the attempt fails while it holds", "cutover.hold", Fault::Error),
+    ("the attempt fails with the gate drained", "cutover.drained", Fault::Error),
+    ("the ALTER fails: C1 is gone", "cutover.drained", Fault::Kill(&[C1])),
+    ("C1 dies before the ALTER is issued", "cutover.alter_issued", Fault::Kill(&[C1])),
+    ("the ALTER is lost", ALTER_OF_THE_SOURCE, Fault::Lose(Loss::Statement)),
+    ("the OK of the ALTER is lost", ALTER_OF_THE_SOURCE, Fault::Lose(Loss::Answer)),
+    ("the outcome of the ALTER is not known", "cutover.altered", Fault::Error),
+    ("C1 dies after the ALTER", "cutover.altered", Fault::Kill(&[C1])),
+    ("the attempt fails with the ALTER made", "cutover.unlocked", Fault::Error),
+    ("the ALTER waits for too long", "", Fault::Holder),
+];
+
+/// How it begins; the one of the empty copy names another schema.
+const ALTER_OF_THE_SOURCE: &str = "ALTER TABLE `shop`.`orders`";
+
+/// No protocol: the table is changed where it stands.
+const IN_PLACE: &str = "in_place";
+
 fn rows(protocol: &str) -> Vec<(&'static str, &'static str, Fault)> {
+    if protocol == IN_PLACE {
+        return IN_PLACE_ROWS.to_vec();
+    }
     let mut rows = ALL.to_vec();
     if protocol != "locked_rename" {
         rows.extend(WITH_A_SENTRY);
@@ -141,6 +170,18 @@ fn rows(protocol: &str) -> Vec<(&'static str, &'static str, Fault)> {
 
 /// Steps at which a whole process dies.
 fn steps(protocol: &str) -> Vec<&'static str> {
+    if protocol == IN_PLACE {
+        return vec![
+            "in_place.proved",
+            "cutover.hold",
+            "cutover.drained",
+            "cutover.alter_issued",
+            "cutover.altered",
+            "cutover.unlocked",
+            "cutover.recorded",
+            "cleanup.drop",
+        ];
+    }
     let mut steps = vec!["cutover.hold", "cutover.locked", "cutover.caught_up", "cutover.rename_issued", "cutover.renamed"];
     if protocol != "locked_rename" {
         steps.extend(["cutover.sentry_created", "cutover.sentry_dropped"]);
@@ -157,7 +198,7 @@ async fn connections_die(kind: Kind, protocol: &str) -> Result<()> {
         println!("{:6.1} s: {name}", house.began.elapsed().as_secs_f64());
         house.row(at, fault).await.with_context(|| format!("{protocol}: {name} ({at}, {fault:?})"))?;
     }
-    let outcome = house.end().await?;
+    let (outcome, _) = house.end().await?;
     ensure!(outcome.seen.disconnects == 0, "{} connections of clients broke", outcome.seen.disconnects);
     Ok(())
 }
@@ -171,6 +212,35 @@ async fn processes_die(kind: Kind, protocol: &str) -> Result<()> {
         }
     }
     house.end().await.map(|_| ())
+}
+
+/// What a real replica makes of attempts that were called off, repeated, settled and cut off: the same table.
+async fn a_replica_equals_its_source_after_every_kind_of_fault(kind: Kind) -> Result<()> {
+    for protocol in super::protocols(kind).iter().copied().chain([IN_PLACE]) {
+        let (statement, issued, done) = match protocol {
+            IN_PLACE => (ALTER_OF_THE_SOURCE, "cutover.alter_issued", "cutover.altered"),
+            _ => ("RENAME TABLE", "cutover.rename_issued", "cutover.renamed"),
+        };
+        let server = Server::start(kind, Settings::default()).await?;
+        let replica = crate::replicas::replica_behind(&server, server.port).await?;
+        let mut house = House::before(server, protocol).await?;
+        for (at, fault) in [
+            (statement, Fault::Lose(Loss::Statement)),
+            (statement, Fault::Lose(Loss::Answer)),
+            (issued, Fault::Kill(&[C1])),
+            (done, Fault::ProxyDies),
+        ] {
+            house.row(at, fault).await.with_context(|| format!("{protocol}: {at}, {fault:?}"))?;
+        }
+        let (_, lab) = house.end().await?;
+        crate::replicas::caught_up(&lab, &replica).await.context(protocol)?;
+        let (mut source, mut copy) = (lab.server.connect().await?, replica.connect().await?);
+        let (theirs, ours) = (compare::definition(&mut copy, TABLE).await?, compare::definition(&mut source, TABLE).await?);
+        ensure!(theirs == ours, "{protocol}: the replica has {theirs}, the source {ours}");
+        let left = compare::leftovers(&mut copy).await?;
+        ensure!(left.is_empty(), "{protocol}: left behind on the replica: {left:?}");
+    }
+    Ok(())
 }
 
 /// Everything that the rows of one protocol share.
@@ -188,8 +258,11 @@ struct House {
 
 impl House {
     async fn start(kind: Kind, protocol: &str, is_durable: bool) -> Result<Self> {
+        Self::before(Server::start(kind, Settings { is_durable, ..Settings::default() }).await?, protocol).await
+    }
+
+    async fn before(server: Server, protocol: &str) -> Result<Self> {
         let failpoints = Failpoints::new()?;
-        let server = Server::start(kind, Settings { is_durable, ..Settings::default() }).await?;
         let relay = Relay::start(server.port).await?;
         let (name, file) = failpoints.environment();
         // Long, as the proxy stands still while a row does its part.
@@ -210,6 +283,7 @@ impl House {
         let mut holder = None;
         match fault {
             Fault::Error => self.failpoints.set(&format!("{at}=error*1"))?,
+            Fault::Late => self.failpoints.set(&format!("{at}=sleep(500)*1"))?,
             Fault::ProxyDies => self.failpoints.set(&format!("{at}=abort*1"))?,
             Fault::Kill(_) | Fault::ServerDies => self.failpoints.stop_at(at)?,
             Fault::Lose(loss) => self.relay.lose(at, loss),
@@ -217,11 +291,22 @@ impl House {
         }
         let mut admin = self.lab.admin().await?;
         let postpone = if matches!(fault, Fault::Obstacle | Fault::Holder) { ", postpone = true" } else { "" };
-        let with = format!("WITH strategy = 'copy', cutover = '{}'{postpone}", self.protocol);
-        let id = admin.migrate(TABLE, "FORCE", &with).await?;
+        // The answer to MIGRATE is lost where the proxy dies at once.
+        let is_soon = at == "in_place.proved";
+        let (alter, with) = match self.protocol.as_str() {
+            IN_PLACE if self.migrations.is_multiple_of(2) => {
+                ("ADD COLUMN extra INT DEFAULT 7", format!("WITH strategy = 'instant'{postpone}"))
+            }
+            IN_PLACE => ("DROP COLUMN extra", format!("WITH strategy = 'instant'{postpone}")),
+            protocol => ("FORCE", format!("WITH strategy = 'copy', cutover = '{protocol}'{postpone}")),
+        };
         self.migrations += 1;
+        let id = match admin.migrate(TABLE, alter, &with).await {
+            Err(_) if is_soon => self.migrations,
+            id => id?,
+        };
         match fault {
-            Fault::Error => {}
+            Fault::Error | Fault::Late => {}
             Fault::Lose(_) => self.relay.lost(LONG).await?,
             Fault::Kill(who) => {
                 self.failpoints.stopped(LONG).await?;
@@ -322,13 +407,13 @@ impl House {
         admin.wait_done(id, LONG).await.with_context(|| tail_of(&self.lab.proxy.log()))?;
         self.lab.assert_nothing_left().await?;
         let mut conn = self.lab.server.connect().await?;
-        for tag in [C1, C2, C3] {
-            let is_free: Option<u64> = conn.query_first(format!("SELECT IS_FREE_LOCK('tidegate {tag} {id}')")).await?;
-            // Its connection may be ending at this moment.
-            for _ in 0..200 {
-                if is_free == Some(1) {
-                    break;
-                }
+        // The connections of the attempts, and the lease: nothing that belongs to the migration holds anything any more.
+        for tag in [C1, C2, C3, "migration"] {
+            let question = format!("SELECT IS_FREE_LOCK('tidegate {tag} {id}')");
+            let until = Instant::now() + Duration::from_secs(20);
+            while conn.query_first::<u64, _>(&question).await? != Some(1) {
+                // Its connection may be ending at this moment.
+                ensure!(Instant::now() < until, "the lock {tag} of migration {id} is still held");
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
@@ -340,7 +425,7 @@ impl House {
         Ok(())
     }
 
-    async fn end(self) -> Result<Outcome> {
+    async fn end(self) -> Result<(Outcome, Lab)> {
         let (mut outcome, round) = (self.through.stop().await?, self.round.stop().await?);
         ensure!(outcome.seen.errors.is_empty(), "clients saw errors: {:?}", outcome.seen.errors);
         ensure!(round.seen.errors.is_empty(), "clients round the proxy saw errors: {:?}", round.seen.errors);
@@ -349,32 +434,48 @@ impl House {
         assert_nothing_lost(&self.lab.server, &outcome).await?;
         let unresolved = self.prober.stop().await?;
         ensure!(unresolved == 0, "the table's name did not resolve {unresolved} times");
-        one_rename_each(&mut self.lab.server.connect().await?, self.migrations).await?;
+        let mut conn = self.lab.server.connect().await?;
+        match self.protocol.as_str() {
+            IN_PLACE => one_alter_each(&mut conn, self.migrations).await?,
+            _ => one_rename_each(&mut conn, self.migrations).await?,
+        }
         let log = self.lab.proxy.log();
         ensure!(!log.contains("panicked at"), "{}", tail_of(&log));
-        Ok(outcome)
+        Ok((outcome, self.lab))
     }
 }
 
 /// What a replica is told: one RENAME with both tables for each swap, and no other DDL on the table.
 async fn one_rename_each(conn: &mut Conn, swaps: u64) -> Result<()> {
+    let renames = logged(conn, |text| text.contains("RENAME TABLE") && text.contains("`orders`")).await?;
+    for text in &renames {
+        let is_whole =
+            text.contains("`shop`.`orders` TO `~retired_shop`.`orders`") && text.contains("`~shadow_shop`.`orders` TO `shop`.`orders`");
+        ensure!(is_whole, "a replica is told of a half: {text}");
+    }
+    ensure!(renames.len() as u64 == swaps, "{swaps} swaps, and a replica is told of {}", renames.len());
+    Ok(())
+}
+
+/// The same in place: one ALTER for each, and nothing else of the table.
+async fn one_alter_each(conn: &mut Conn, migrations: u64) -> Result<()> {
+    let alters = logged(conn, |text| text.contains("`shop`.`orders`") && !text.contains("CREATE TABLE")).await?;
+    ensure!(alters.iter().all(|text| text.contains("ALGORITHM=INSTANT")), "{alters:?}");
+    ensure!(alters.len() as u64 == migrations, "{migrations} ALTERs, and a replica is told of {alters:?}");
+    Ok(())
+}
+
+/// Statements in the binary log.
+async fn logged(conn: &mut Conn, is_meant: impl Fn(&str) -> bool) -> Result<Vec<String>> {
     let logs: Vec<mysql_async::Row> = conn.query("SHOW BINARY LOGS").await?;
-    let mut renames = 0;
+    let mut found = Vec::new();
     for log in logs {
         let Some(name) = log.get::<String, _>(0) else { bail!("a binary log without a name") };
         let events: Vec<mysql_async::Row> = conn.query(format!("SHOW BINLOG EVENTS IN '{name}'")).await?;
-        for event in events {
-            let Some(text) = event.get::<Option<String>, _>(5).flatten() else { continue };
-            if text.contains("RENAME TABLE") && text.contains("`orders`") {
-                renames += 1;
-                let is_whole = text.contains("`shop`.`orders` TO `~retired_shop`.`orders`")
-                    && text.contains("`~shadow_shop`.`orders` TO `shop`.`orders`");
-                ensure!(is_whole, "a replica is told of a half: {text}");
-            }
-        }
+        let texts = events.into_iter().filter_map(|event| event.get::<Option<String>, _>(5).flatten());
+        found.extend(texts.filter(|text| is_meant(text)));
     }
-    ensure!(renames == swaps, "{swaps} swaps, and a replica is told of {renames}");
-    Ok(())
+    Ok(found)
 }
 
 fn tail_of(log: &str) -> String {

@@ -20,12 +20,14 @@ on_both_servers!(
     a_network_that_falls_silent_holds_nobody_up,
     the_watchdog_frees_the_table_of_an_attempt_that_stands_still,
     pauses_between_attempts_grow,
+    events_of_the_server_lose_nothing,
+    an_attempt_that_is_late_does_not_rename,
 );
 
 const LONG: Duration = Duration::from_secs(60);
 
 /// Nobody was held for more than twice max_hold (1 s); the rest of the time a statement is the server's, or this machine's.
-async fn nobody_was_held_for_long(proxy: &Proxy) -> Result<()> {
+pub(super) async fn nobody_was_held_for_long(proxy: &Proxy) -> Result<()> {
     let held = Histogram::read(&metrics::fetch(proxy.http_port, "/metrics").await?, "tidegate_held_statement_seconds", &[]);
     ensure!(held.above(2.0) == 0.0, "{} statements were held for more than 2 s: {held:?}", held.above(2.0));
     Ok(())
@@ -135,6 +137,7 @@ async fn the_watchdog_frees_the_table_of_an_attempt_that_stands_still(kind: Kind
     for protocol in protocols(kind) {
         for point in ["cutover.locked", "cutover.rename_issued"] {
             let id = postponed(&mut admin, protocol).await?;
+            let before = kills(&mut conn).await?;
             failpoints.stop_at(point)?;
             admin.run(&format!("CUTOVER MIGRATION {id}")).await?;
             failpoints.stopped(LONG).await?;
@@ -143,6 +146,8 @@ async fn the_watchdog_frees_the_table_of_an_attempt_that_stands_still(kind: Kind
                 .with_context(|| format!("{protocol}: clients do not go on while the attempt stands at {point}"))?;
             connection_is_gone(&mut conn, id).await.with_context(|| format!("{protocol} at {point}"))?;
             ensure!(failpoints.is_stopped(), "the attempt did not stand still");
+            // Not by the server's own wait_timeout, which comes seconds later.
+            ensure!(kills(&mut conn).await? > before, "{protocol} at {point}: nobody was ended by KILL");
             failpoints.go()?;
             admin.wait_done(id, LONG).await.with_context(|| format!("{protocol} at {point}"))?;
             let watched = format!("connections are ended migration={id} ");
@@ -153,6 +158,11 @@ async fn the_watchdog_frees_the_table_of_an_attempt_that_stands_still(kind: Kind
     lab.assert_nothing_lost(&outcome).await?;
     nobody_was_held_for_long(&lab.proxy).await?;
     lab.assert_nothing_left().await
+}
+
+async fn kills(conn: &mut Conn) -> Result<u64> {
+    let row: Option<(String, u64)> = conn.query_first("SHOW GLOBAL STATUS LIKE 'Com_kill'").await?;
+    Ok(row.context("no Com_kill")?.1)
 }
 
 async fn connection_is_gone(conn: &mut Conn, id: u64) -> Result<()> {
@@ -190,5 +200,68 @@ async fn pauses_between_attempts_grow(kind: Kind) -> Result<()> {
         ensure!(*after - *before >= least, "an attempt followed after {:?}, and not after {least:?} or more", *after - *before);
     }
     admin.wait_done(id, LONG).await?;
+    lab.assert_nothing_left().await
+}
+
+/// The server's own scheduler writes, in connections of its own that no proxy sees.
+async fn events_of_the_server_lose_nothing(kind: Kind) -> Result<()> {
+    let more = vec!["--event-scheduler=ON".to_owned()];
+    let lab = Lab::start_with(kind, Settings { more, ..Settings::default() }, &[]).await?;
+    crate::migrations::quiet_table(&lab, 300).await?;
+    lab.sql(&[
+        "CREATE TABLE shop.written (n INT PRIMARY KEY, times INT NOT NULL) ENGINE=InnoDB",
+        "INSERT INTO shop.written VALUES (1, 0)",
+        "CREATE PROCEDURE shop.write_some() BEGIN DECLARE n INT DEFAULT 0; WHILE n < 100 DO START TRANSACTION; \
+         INSERT INTO shop.orders (customer_id, client, seq) VALUES (1, -5, n); UPDATE shop.written SET times = times + 1; COMMIT; \
+         SET n = n + 1; DO SLEEP(0.005); END WHILE; END",
+        "CREATE EVENT shop.writes ON SCHEDULE EVERY 1 SECOND DO CALL shop.write_some()",
+    ])
+    .await?;
+    let mut admin = lab.admin().await?;
+    let mut conn = lab.server.connect().await?;
+    let written = "SELECT times FROM shop.written";
+    for (n, protocol) in protocols(kind).iter().cycle().take(6).enumerate() {
+        let before: Option<u64> = conn.query_first(written).await?;
+        let until = Instant::now() + LONG;
+        while conn.query_first::<u64, _>(written).await? <= before {
+            ensure!(Instant::now() < until, "the event does not write");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let id = admin.migrate(TABLE, "FORCE", &format!("WITH strategy = 'copy', cutover = '{protocol}'")).await?;
+        admin.wait_done(id, LONG).await.context(*protocol)?;
+        let id = admin.migrate(TABLE, &format!("ADD COLUMN c{n} INT"), "WITH strategy = 'instant'").await?;
+        admin.wait_done(id, LONG).await.context("in place")?;
+    }
+    lab.sql(&["DROP EVENT shop.writes"]).await?;
+    let until = Instant::now() + LONG;
+    while conn
+        .query_first::<u64, _>("SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'app' AND id <> CONNECTION_ID()")
+        .await?
+        != Some(0)
+    {
+        ensure!(Instant::now() < until, "the last event does not end");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let times: Option<u64> = conn.query_first(written).await?;
+    let rows: Option<u64> = conn.query_first("SELECT COUNT(*) FROM shop.orders WHERE client = -5").await?;
+    ensure!(rows == times, "the event wrote {times:?} rows, and {rows:?} are there");
+    lab.assert_nothing_left().await
+}
+
+/// A RENAME that outlives the hold lets clients into the server's queue, where one with a view open can be a deadlock's victim: an
+/// attempt that has little of its hold left does not begin it.
+async fn an_attempt_that_is_late_does_not_rename(kind: Kind) -> Result<()> {
+    let failpoints = Failpoints::new()?;
+    let (name, file) = failpoints.environment();
+    let lab = Lab::start_with(kind, Settings::default(), &[(name, file.as_str())]).await?;
+    crate::migrations::quiet_table(&lab, 100).await?;
+    let mut admin = lab.admin().await?;
+    for protocol in protocols(kind) {
+        // After three fifths of it, and before the watchman comes at four.
+        failpoints.set("cutover.caught_up=sleep(13500)*1")?;
+        let id = admin.migrate(TABLE, "FORCE", &format!("WITH strategy = 'copy', max_hold_ms = 20000, cutover = '{protocol}'")).await?;
+        note_says(&mut admin, id, "too little of max_hold is left").await.context(*protocol)?;
+        admin.wait_done(id, LONG).await.context(*protocol)?;
+    }
     lab.assert_nothing_left().await
 }

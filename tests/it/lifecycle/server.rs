@@ -16,13 +16,13 @@ use crate::support::{Kind, Proxy, Server, compare, lab::Lab};
 on_both_servers!(another_server_at_the_address_is_left_alone, purged_log_is_recognised);
 
 /// An address whose server can be exchanged; connections that stand stay where they are.
-struct Relay {
-    port: u16,
-    target: Arc<AtomicU16>,
+pub(super) struct Relay {
+    pub(super) port: u16,
+    pub(super) target: Arc<AtomicU16>,
 }
 
 impl Relay {
-    async fn start(target: u16) -> Result<Self> {
+    pub(super) async fn start(target: u16) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let (port, target) = (listener.local_addr()?.port(), Arc::new(AtomicU16::new(target)));
         let to = target.clone();

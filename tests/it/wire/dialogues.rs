@@ -15,7 +15,7 @@ use crate::support::servers::APP;
 on_both_servers!(local_files_are_taken_refused_and_cut_off, users_are_changed_by_every_plugin, changes_of_the_session_are_told,);
 
 /// The sequence number behind the last packet of an answer.
-fn next(answer: &[u8]) -> Result<u8> {
+pub(super) fn next(answer: &[u8]) -> Result<u8> {
     let (mut rest, mut sequence) = (answer, 0);
     while let [a, b, c, number, ..] = rest {
         let length = usize::from(*a) | usize::from(*b) << 8 | usize::from(*c) << 16;
@@ -123,9 +123,13 @@ async fn users_are_changed_by_every_plugin(kind: Kind) -> Result<()> {
     tables(&lab).await?;
     let plugins: &[&str] = match kind {
         Kind::MySql => &["caching_sha2_password", "sha256_password"],
-        Kind::MariaDb => &["mysql_native_password", "ed25519", "unix_socket"],
+        // PAM asks for the password, and refuses: what is asked and answered is what is compared.
+        Kind::MariaDb => &["mysql_native_password", "ed25519", "unix_socket", "pam_v1"],
     };
     let mut direct = lab.server.connect().await?;
+    for library in ["auth_ed25519", "auth_pam_v1"].iter().filter(|_| kind == Kind::MariaDb) {
+        direct.query_drop(format!("INSTALL SONAME '{library}'")).await?;
+    }
     let mut tried = Vec::new();
     for plugin in plugins {
         // One account for each way: MySQL remembers whom it has seen.
@@ -134,8 +138,9 @@ async fn users_are_changed_by_every_plugin(kind: Kind) -> Result<()> {
             let user = format!("{side}_{}", &plugin[..6]);
             let made = match kind {
                 Kind::MySql => direct.query_drop(format!("CREATE USER '{user}'@'%' IDENTIFIED WITH {plugin} BY 'secret'")).await,
-                Kind::MariaDb if *plugin == "unix_socket" => {
-                    direct.query_drop(format!("CREATE USER '{user}'@'%' IDENTIFIED VIA unix_socket")).await
+                Kind::MariaDb if ["unix_socket", "pam_v1"].contains(plugin) => {
+                    let name = plugin.trim_end_matches("_v1");
+                    direct.query_drop(format!("CREATE USER '{user}'@'%' IDENTIFIED VIA {name}")).await
                 }
                 Kind::MariaDb => {
                     direct.query_drop(format!("CREATE USER '{user}'@'%' IDENTIFIED VIA {plugin} USING PASSWORD('secret')")).await

@@ -1,1 +1,4 @@
 SELECT id FROM t WHERE MATCH (b) AGAINST ('brown') ORDER BY id;
+SELECT id FROM t WHERE MATCH (b) AGAINST ('+brown -bear' IN BOOLEAN MODE) ORDER BY id;
+INSERT INTO t (id, b) VALUES (9, 'brown late');
+SELECT id FROM t WHERE MATCH (b) AGAINST ('brown') ORDER BY id;

@@ -1,0 +1,30 @@
+//! `[throttle]`: when the copy rests.
+
+/// `[throttle]`; a limit of 0 leaves its signal out.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Throttle {
+    /// Milliseconds; more than one in a hundred of the clients' statements took the server longer.
+    pub latency_ms: u64,
+    /// More threads than this run on the server.
+    pub threads_running: u64,
+    /// More old row versions than this wait for open transactions.
+    pub history_length: u64,
+    /// `host:port` of replicas, separated by commas.
+    pub replicas: String,
+    /// Seconds; one of them is further behind.
+    pub replica_lag_s: u64,
+}
+
+impl Default for Throttle {
+    fn default() -> Self {
+        Self { latency_ms: 0, threads_running: 0, history_length: 0, replicas: String::new(), replica_lag_s: 10 }
+    }
+}
+
+impl Throttle {
+    /// The addresses of the replicas.
+    pub fn replicas(&self) -> impl Iterator<Item = &str> {
+        self.replicas.split(',').map(str::trim).filter(|address| !address.is_empty())
+    }
+}

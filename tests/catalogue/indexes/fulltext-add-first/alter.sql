@@ -1,0 +1,2 @@
+-- a column before all others beside a FULLTEXT index
+ADD COLUMN z INT FIRST

@@ -1,0 +1,3 @@
+SELECT id FROM t WHERE MATCH (b) AGAINST ('brown' IN BOOLEAN MODE) ORDER BY id;
+SELECT id FROM t WHERE MATCH (b) AGAINST ('bear fox') ORDER BY id;
+SELECT COUNT(*) FROM t WHERE MBRContains(ST_GeomFromText('POLYGON((0 0, 0 5, 5 5, 5 0, 0 0))'), p);

@@ -1,0 +1,2 @@
+-- FULLTEXT and SPATIAL indexes in one table
+ADD COLUMN z INT

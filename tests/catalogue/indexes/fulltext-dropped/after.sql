@@ -1,0 +1,1 @@
+SELECT id FROM t WHERE MATCH (b) AGAINST ('brown') ORDER BY id;

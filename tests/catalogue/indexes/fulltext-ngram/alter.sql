@@ -1,0 +1,2 @@
+-- a FULLTEXT index with a parser
+ADD COLUMN z INT FIRST

@@ -1,0 +1,1 @@
+SELECT id FROM t WHERE MATCH (body) AGAINST ('brown') ORDER BY id;

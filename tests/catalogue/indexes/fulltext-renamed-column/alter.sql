@@ -1,0 +1,2 @@
+-- the column under a FULLTEXT index is renamed
+RENAME COLUMN b TO body

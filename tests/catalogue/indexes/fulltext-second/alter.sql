@@ -1,0 +1,2 @@
+-- a second FULLTEXT index is added
+ADD FULLTEXT KEY fc (c), ADD COLUMN z INT NOT NULL DEFAULT 3

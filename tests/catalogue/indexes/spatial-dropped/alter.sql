@@ -1,0 +1,2 @@
+-- a SPATIAL index is dropped, another one is added
+DROP KEY sp, ADD KEY b (a, id)

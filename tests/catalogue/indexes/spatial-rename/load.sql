@@ -1,0 +1,6 @@
+UPDATE t SET p = POINT(3, 3) WHERE id = 3;
+INSERT INTO t VALUES (5, POINT(50, 50), 5);
+UPDATE t SET id = 20 WHERE id = 2;
+-- later
+DELETE FROM t WHERE id = 1;
+UPDATE t SET p = POINT(1, 2) WHERE id = 5;

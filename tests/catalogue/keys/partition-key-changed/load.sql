@@ -1,0 +1,1 @@
+UPDATE t SET b = 25 WHERE id = 2;

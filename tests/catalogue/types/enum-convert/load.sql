@@ -1,0 +1,1 @@
+UPDATE t SET e = 'ä' WHERE id = 3;
