@@ -209,18 +209,18 @@ impl Triggers {
         self.triggers.iter().map(line).collect::<Vec<_>>().join("\n")
     }
 
-    /// From the store's text.
-    pub fn parse(text: &str) -> Self {
+    /// From the store's text; nothing where it is not one.
+    pub fn parse(text: &str) -> Option<Self> {
         let bytes = |hex: &str| -> Option<Vec<u8>> {
             (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok()).collect()
         };
-        let triggers = text.lines().filter_map(|line| {
+        let triggers = text.lines().map(|line| {
             let parts: Vec<Vec<u8>> = line.split(':').map(bytes).collect::<Option<_>>()?;
             let [name, sql_mode, charset, collation, statement] = <[Vec<u8>; 5]>::try_from(parts).ok()?;
             let text = |bytes: Vec<u8>| String::from_utf8(bytes).ok();
             Some(Trigger { name: text(name)?, sql_mode: text(sql_mode)?, charset: text(charset)?, collation: text(collation)?, statement })
         });
-        Self { triggers: triggers.collect(), seen: String::new() }
+        Some(Self { triggers: triggers.collect::<Option<_>>()?, seen: String::new() })
     }
 }
 
@@ -293,7 +293,13 @@ pub async fn settle(link: &mut Link, server: &Server, id: MigrationId, stored: &
     if stored.is_empty() {
         return Ok(());
     }
-    put_back(server, &Triggers::parse(stored), table).await?;
+    let triggers = Triggers::parse(stored).ok_or_else(|| {
+        Error::Changed(format!(
+            "the triggers of {table} that the store of migration {id} keeps cannot be read; compare SHOW TRIGGERS with what the table should have, \
+             create what is missing, and empty the column triggers of that migration"
+        ))
+    })?;
+    put_back(server, &triggers, table).await?;
     tracing::info!(migration = %id, %table, "the table has all its triggers");
     Ok(checkpoint::set_triggers(link, id, "").await?)
 }
@@ -325,7 +331,8 @@ mod tests {
             statement: vec![b'C', 0xfc, b'\n', b':', 0],
         };
         let triggers = Triggers { triggers: vec![trigger("é:\n"), trigger("b")], seen: String::new() };
-        assert_eq!(Triggers::parse(&triggers.write()), triggers);
-        assert!(Triggers::parse("").is_empty());
+        assert_eq!(Triggers::parse(&triggers.write()), Some(triggers.clone()));
+        assert_eq!(Triggers::parse(""), Some(Triggers::default()));
+        assert_eq!(Triggers::parse(&triggers.write()[2..]), None, "one trigger lost in silence");
     }
 }
