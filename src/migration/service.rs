@@ -312,7 +312,7 @@ impl Service {
     pub async fn command(&self, id: MigrationId, command: Command) -> Result<(), Refusal> {
         let (board, options) = match self.entries().get(&id) {
             Some(entry) => (entry.board.clone(), entry.stored.options.clone()),
-            None => return Err(Refusal::new(1105, *b"HY000", format!("there is no migration {id}; SHOW MIGRATIONS lists them"))),
+            None => return Err(Refusal::new(1305, *b"42000", format!("there is no migration {id}; SHOW MIGRATIONS lists them"))),
         };
         let (swaps, obstacle) = board.swaps();
         check_command(&board.status(), command, obstacle)?;

@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod certificates;
 pub mod compare;
+pub mod disk;
 pub mod failpoints;
 pub mod lab;
 pub mod load;

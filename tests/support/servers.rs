@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use mysql_async::{Conn, Opts, OptsBuilder};
 use tempfile::TempDir;
 
+use super::disk::Disk;
 use super::process::{Process, free_port, project_dir, run, text_of};
 
 /// The application's account: name and password.
@@ -107,6 +108,7 @@ pub struct Server {
     pub port: u16,
     settings: Settings,
     process: Option<Process>,
+    disk: Option<Disk>,
     dir: TempDir,
 }
 
@@ -116,10 +118,17 @@ impl Server {
         let template = template(kind, settings.ignores_case)?;
         let dir = tempfile::Builder::new().prefix("tidegate-server-").tempdir().context("making a temporary directory")?;
         run(Command::new("chmod").arg("755").arg(dir.path()))?;
-        match settings.disk_mib {
-            None => drop(run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(&template).arg(dir.path().join("data")))?),
-            Some(_) => drop(run(Command::new("mkdir").args(["-m", "755"]).arg(dir.path().join("data")))?),
-        }
+        let data = dir.path().join("data");
+        let disk = match settings.disk_mib {
+            None => {
+                run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(&template).arg(&data))?;
+                None
+            }
+            Some(mib) => {
+                run(Command::new("mkdir").args(["-m", "755"]).arg(&data))?;
+                Some(Disk::mount(&data, &template, mib, dir.path())?)
+            }
+        };
         // A MariaDB that starts removes every temporary table in its tmpdir, those of others as well.
         run(Command::new("mkdir").args(["-m", "1777"]).arg(dir.path().join("tmp")))?;
         // The account of the server may not be let into the home directory where it is installed.
@@ -132,7 +141,7 @@ impl Server {
         for plugin in wanted {
             run(Command::new("cp").arg(home().join(kind.name()).join("usr/lib/mysql/plugin").join(plugin)).arg(&plugins))?;
         }
-        let mut server = Self { kind, port: free_port()?, settings, process: None, dir };
+        let mut server = Self { kind, port: free_port()?, settings, process: None, disk, dir };
         server.launch().await?;
         Ok(server)
     }
@@ -160,10 +169,10 @@ impl Server {
     /// Starts a server that is down, on its port and its data.
     pub async fn launch(&mut self) -> Result<()> {
         let log = self.dir.path().join("server.log");
-        let command = match self.settings.disk_mib {
-            None => self.command()?,
-            Some(mib) => self.on_a_disk_of_its_own(mib)?,
-        };
+        let mut command = self.command()?;
+        if let Some(disk) = &self.disk {
+            command = disk.beside(&command);
+        }
         let mut process = Process::spawn(command, &log, self.dir.path())?;
         let until = Instant::now() + Duration::from_secs(60);
         loop {
@@ -191,28 +200,23 @@ impl Server {
         self.launch().await
     }
 
-    /// The same command where nobody else sees the mount, which ends with the process.
-    fn on_a_disk_of_its_own(&self, mib: u32) -> Result<Command> {
-        if !is_root() {
-            bail!("a disk of a test's own can be mounted by root only: run the tests as root, as .ci/run does");
-        }
-        let script = "mount -t tmpfs -o \"size=$1m,mode=755\" tmpfs \"$2\" && cp -a \"$3/.\" \"$2\" && chown --reference=\"$3\" \"$2\" && shift 3 && exec \"$@\"";
-        let inner = self.command()?;
-        let mut command = Command::new("unshare");
-        command.args(["-m", "sh", "-c", script, "sh"]).arg(mib.to_string()).arg(self.dir.path().join("data"));
-        command.arg(template(self.kind, self.settings.ignores_case)?).arg(inner.get_program()).args(inner.get_args());
-        Ok(command)
+    /// The disk of its own, where it has one.
+    pub fn disk(&self) -> Result<&Disk> {
+        self.disk.as_ref().context("the server has no disk of its own")
     }
 
-    /// Fills the disk of its own but for so many MiB; what was filled is free again when the value is dropped.
-    pub fn fill_disk(&self, left_mib: usize) -> Result<Filler> {
-        let pid = self.process.as_ref().context("the server is down")?.id();
-        let data = PathBuf::from(format!("/proc/{pid}/root{}", self.dir.path().join("data").display()));
-        let reserve = Filler { file: data.join("reserve") };
-        std::fs::write(&reserve.file, vec![1_u8; left_mib << 20])?;
-        let filler = Filler { file: data.join(format!("filler-{left_mib}")) };
-        filler.fill()?;
-        Ok(filler)
+    /// Its process has ended, by whatever cause.
+    pub fn is_dead(&mut self) -> bool {
+        self.process.as_mut().is_none_or(|process| process.ended().is_some())
+    }
+
+    /// Starts the server again where it has died, and says whether it had.
+    pub async fn revive(&mut self) -> Result<bool> {
+        let is_dead = self.is_dead();
+        if is_dead {
+            self.launch().await?;
+        }
+        Ok(is_dead)
     }
 
     fn command(&self) -> Result<Command> {
@@ -244,36 +248,6 @@ impl Server {
         command.arg(format!("--plugin-dir={}", self.dir.path().join("plugins").display()));
         command.args(&self.settings.more);
         Ok(command)
-    }
-}
-
-/// Takes room on a disk.
-#[derive(Debug)]
-pub struct Filler {
-    file: PathBuf,
-}
-
-impl Filler {
-    /// To the last block.
-    fn fill(&self) -> Result<()> {
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&self.file)?;
-        for size in [1 << 20, 4096] {
-            let block = vec![1_u8; size];
-            loop {
-                match std::io::Write::write_all(&mut file, &block) {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == std::io::ErrorKind::StorageFull => break,
-                    Err(error) => return Err(error.into()),
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Filler {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.file);
     }
 }
 

@@ -138,6 +138,20 @@ fn every_option_is_read() {
 }
 
 #[test]
+fn the_documents_name_every_option() {
+    for (page, text) in
+        [("admin.md", include_str!("../../../docs/admin.md")), ("migrations.md", include_str!("../../../docs/migrations.md"))]
+    {
+        for (option, _) in OPTIONS {
+            let row = |line: &str| {
+                line.strip_prefix("| ").is_some_and(|cells| cells.split(" | ").next().is_some_and(|cell| cell.contains(option)))
+            };
+            assert!(text.lines().any(row), "docs/{page} has no row for the option {option}");
+        }
+    }
+}
+
+#[test]
 fn a_wrong_option_is_named_with_what_was_expected() {
     for (list, code, part) in [
         ("WITH postpon = true", 1064, "the options are postpone, strategy"),
