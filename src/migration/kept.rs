@@ -112,7 +112,7 @@ impl Kept {
     }
 }
 
-/// Writes locked rows in an open transaction; gives those that are there afterwards. Rows that another unique key turns away
+/// Writes rows as they are now in an open transaction; gives those that are there afterwards. Rows that another unique key turns away
 /// are as they were.
 ///
 /// # Errors
@@ -122,10 +122,10 @@ pub async fn place(
     kept: &Kept,
     link: &mut Link,
     taken: &[Taken<Key>],
-    locked: HashSet<Key>,
+    free: HashSet<Key>,
 ) -> Result<HashSet<Key>, upstream::Error> {
     let new: HashSet<&Key> = taken.iter().filter(|taken| taken.is_new).map(|taken| &taken.key).collect();
-    let mut list: Vec<Key> = locked.into_iter().collect();
+    let mut list: Vec<Key> = free.into_iter().collect();
     while !list.is_empty() {
         link.run("SAVEPOINT tidegate_kept").await?;
         kept.prepare(link).await?;

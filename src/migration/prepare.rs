@@ -138,7 +138,8 @@ pub fn assemble(around: &Surroundings, grip: &Grip, names: Names, server: Server
     let Related { source, shadow, mapping, keys } = related;
     let primary =
         source.indexes.iter().find(|index| index.name == "PRIMARY").and_then(|index| index.identifying_columns()).unwrap_or_default();
-    let statements = Statements::new(&names.source, &names.shadow, &mapping, &primary, &keys.expressions(), grip.facts.share_skip_locked());
+    let statements =
+        Statements::new(&names.source, &names.shadow, &mapping, &primary, &keys.expressions(), grip.facts.share_without_waiting());
     if !statements.can_lock_rows() {
         return None;
     }

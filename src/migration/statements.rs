@@ -1,12 +1,13 @@
 //! The SQL of copy, apply and verify for one pair of tables. Pure: names and literals in, text out.
 //!
 //! Invariants: I-E1 (the copy skips rows that are there by the same key and hides nothing), I-E3 (locking reads of the
-//! source skip what others hold), F20 (they are forced onto the key that identifies the row and read a column it lacks).
+//! source never wait), F20 (they are forced onto the key that identifies the row and read a column it lacks).
 
 use std::fmt::Write;
 
 use crate::ids::{TableName, quote_identifier};
 use crate::schema::mapping::Mapping;
+use crate::upstream::Share;
 
 /// One row's key as SQL literals, in the order of the key's columns.
 pub type Literals = Vec<String>;
@@ -39,12 +40,12 @@ pub struct Statements {
     key_expressions: String,
     uncovered: Option<String>,
     is_primary: bool,
-    share: &'static str,
+    share: Share,
 }
 
 impl Statements {
-    /// `key_expressions` read the key's columns so that they can be turned into literals again; `share` is the clause of a
-    /// locking read that skips locked rows.
+    /// `key_expressions` read the key's columns so that they can be turned into literals again; `share` is how a
+    /// locking read keeps from waiting.
     ///
     /// `primary` are the source's primary key columns, which every other index of InnoDB covers (F20).
     pub fn new(
@@ -53,7 +54,7 @@ impl Statements {
         mapping: &Mapping,
         primary: &[&str],
         key_expressions: &[String],
-        share: &'static str,
+        share: Share,
     ) -> Self {
         let beside = mapping.key.columns.iter().filter(|key| !mapping.pairs.iter().any(|pair| pair.shadow.name == key.shadow.name));
         let in_key = |name: &str| mapping.key.columns.iter().any(|pair| pair.source.name == name) || primary.contains(&name);
@@ -131,8 +132,14 @@ impl Statements {
         )
     }
 
+    /// Whether [`Statements::lock_rows`] leaves out rows that others have locked; else it fails where there is one.
+    pub fn skips_locked(&self) -> bool {
+        matches!(self.share, Share::Skipping(_))
+    }
+
     /// Reads and share-locks those of the rows that nobody else has locked (I-E2, I-E3, F20).
     pub fn lock_rows(&self, keys: &[Literals]) -> String {
+        let (Share::Skipping(share) | Share::OrFail(share)) = self.share;
         let uncovered = self.uncovered.as_ref().map_or(String::new(), |column| format!(", {column} IS NULL"));
         format!(
             "SELECT {}{uncovered} FROM {} {} WHERE {} {}",
@@ -140,7 +147,7 @@ impl Statements {
             self.source,
             self.force,
             one_of(&self.source_key, keys),
-            self.share
+            share
         )
     }
 
@@ -383,7 +390,7 @@ mod tests {
             &mapping,
             &["id"],
             &expressions,
-            "FOR SHARE SKIP LOCKED",
+            Share::Skipping("FOR SHARE SKIP LOCKED"),
         )
     }
 

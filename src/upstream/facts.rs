@@ -15,6 +15,15 @@ pub struct Facts {
     pub lower_case_table_names: u8,
 }
 
+/// How a locking read keeps from waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// By this clause; rows that others hold are left out.
+    Skipping(&'static str),
+    /// By this clause; the whole statement fails where others hold one of the rows.
+    OrFail(&'static str),
+}
+
 impl Facts {
     /// Asks the server.
     ///
@@ -42,9 +51,11 @@ impl Facts {
         if !self.is_mariadb && self.version >= (8, 2, 0) { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" }
     }
 
-    /// The clause of a locking read that takes shared locks and skips rows that others hold.
-    pub fn share_skip_locked(&self) -> &'static str {
-        if self.is_mariadb { "LOCK IN SHARE MODE SKIP LOCKED" } else { "FOR SHARE SKIP LOCKED" }
+    /// The clause of a locking read that takes shared locks and never waits: it skips rows that others hold, or fails at the first
+    /// of them. MariaDB's SKIP LOCKED will not do: it puts a request into the row's queue and takes it back, and whoever begins to
+    /// wait in between may find a deadlock. Its NOWAIT does not ask where it would have to wait.
+    pub fn share_without_waiting(&self) -> Share {
+        if self.is_mariadb { Share::OrFail("LOCK IN SHARE MODE NOWAIT") } else { Share::Skipping("FOR SHARE SKIP LOCKED") }
     }
 
     /// F1: the session that holds LOCK TABLES may RENAME.

@@ -13,7 +13,7 @@ use mysql_async::{ClientIdentity, Conn, DriverError, IoError, Opts, OptsBuilder,
 mod facts;
 mod position;
 
-pub use facts::Facts;
+pub use facts::{Facts, Share};
 pub use position::Position;
 
 use crate::config;

@@ -1,7 +1,6 @@
 //! Makes shadow[key] equal to source[key] for every key that the log mentions.
 //!
-//! Invariants: I-E2 (an upsert is done only when a locking read of the row itself gave it back), I-E3 (never waits for a
-//! lock on the source while holding one), I-E4 (in a round all deletes before all upserts), I-E5 (through [`overlap`]).
+//! Invariants: I-E2 (an upsert is done only when a locking read of the row itself gave it back), I-E3 (through [`free`]), I-E4 (in a round all deletes before all upserts), I-E5 (through [`overlap`]).
 //!
 //! What becomes of a key in a round:
 //!
@@ -12,25 +11,30 @@
 //! | no | no | upsert | inserted and not yet visible, or gone again: stays until the next mention or the fence |
 //! | no | no | delete | DELETE; settled |
 //! | no | another row, equal by the key's collation | delete | settled: that row has a mention of its own |
+//!
+//! The locks of that read end with it, before the shadow is touched. Who had changed the row before it was then visible, since both
+//! servers show a transaction's rows before they release its locks; who changes it afterwards is mentioned after the key was taken, and
+//! the key stays.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::error::Error;
 use super::job::Job;
-use super::keys::Keys;
 use super::{kept, oracle};
 use crate::schema::key::Key;
 use crate::upstream::{self, Link};
 
+mod free;
 pub mod overlap;
 pub mod pending;
 
+use free::{free, parse_all};
 use pending::{Op, Taken};
 
 const KEYS_LEAST: usize = 10;
 const KEYS_MOST: usize = 400;
-/// How long a round should take: its rows' locks delay whoever wants to change them.
+/// How long a round should take: chunks of the copy that have a key of it wait for its end.
 const ROUND_TARGET: Duration = Duration::from_millis(40);
 
 /// What one round did.
@@ -178,10 +182,9 @@ impl Drop for Out<'_> {
 /// One transaction; gives for each key whether it is settled.
 async fn attempt(job: &Job, link: &mut Link, taken: &[Taken<Key>]) -> Result<Vec<bool>, upstream::Error> {
     let (keys, statements) = (&job.keys, &job.statements);
-    let all = keys.all_literals(taken.iter().map(|taken| &taken.key));
+    let free = free(job, link, &taken.iter().map(|taken| &taken.key).collect::<Vec<_>>()).await?;
+    let absent: Vec<&Taken<Key>> = taken.iter().filter(|taken| !free.contains(&taken.key)).collect();
     link.run("START TRANSACTION").await?;
-    let locked = parse_all(keys, &link.rows(&statements.lock_rows(&all)).await?)?;
-    let absent: Vec<&Taken<Key>> = taken.iter().filter(|taken| !locked.contains(&taken.key)).collect();
     let gone = which_are_gone(job, link, &absent).await?;
     // I-E4: two raw keys can be one row to the server.
     let deleted: Vec<_> = gone.iter().filter(|gone| gone.delete).map(|gone| keys.literals(&gone.key)).collect();
@@ -189,22 +192,22 @@ async fn attempt(job: &Job, link: &mut Link, taken: &[Taken<Key>]) -> Result<Vec
         link.run(&statements.delete(&deleted)).await?;
     }
     let placed = match &job.kept {
-        None => place(job, link, locked).await?,
-        Some(kept) => kept::place(job, kept, link, taken, locked).await?,
+        None => place(job, link, free).await?,
+        Some(kept) => kept::place(job, kept, link, taken, free).await?,
     };
     link.run("COMMIT").await?;
     let gone: HashSet<&Key> = gone.iter().map(|gone| &gone.key).collect();
     Ok(taken.iter().map(|taken| placed.contains(&taken.key) || gone.contains(&taken.key)).collect())
 }
 
-/// Writes locked rows to the shadow; gives those that are there afterwards. Never REPLACE: it would delete another row that
+/// Writes rows to the shadow as they are now; gives those that are there afterwards. Never REPLACE: it would delete another row that
 /// holds the same value of a unique key, and nothing would bring that row back. A row that another unique key turns away
 /// stays pending: either the other row has an event of its own, or the fence's plain INSERT gets the server's 1062.
-async fn place(job: &Job, link: &mut Link, locked: HashSet<Key>) -> Result<HashSet<Key>, upstream::Error> {
-    if locked.is_empty() {
-        return Ok(locked);
+async fn place(job: &Job, link: &mut Link, free: HashSet<Key>) -> Result<HashSet<Key>, upstream::Error> {
+    if free.is_empty() {
+        return Ok(free);
     }
-    let list: Vec<Key> = locked.into_iter().collect();
+    let list: Vec<Key> = free.into_iter().collect();
     let literals = job.keys.all_literals(&list);
     link.run(&job.statements.delete(&literals)).await?;
     let done = link.change(&job.statements.insert_where_free(&literals)).await?;
@@ -241,10 +244,6 @@ async fn which_are_gone(job: &Job, link: &mut Link, absent: &[&Taken<Key>]) -> R
         .zip(equal_exists)
         .map(|(key, exists)| Gone { key: key.clone(), delete: exists.as_deref() == Some(b"0") })
         .collect())
-}
-
-fn parse_all(keys: &Keys, rows: &[Vec<Option<Vec<u8>>>]) -> Result<HashSet<Key>, upstream::Error> {
-    rows.iter().map(|row| keys.parse(row)).collect()
 }
 
 /// Settles everything that is pending while nobody can write: deletes every pending key from the shadow, then takes what

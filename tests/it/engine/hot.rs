@@ -91,13 +91,10 @@ async fn hot_rows_meet_no_deadlock_and_no_wait(kind: Kind) -> Result<()> {
         done.errors.into_iter().for_each(|(code, times)| *errors.entry(code).or_default() += times);
     }
     let done = updates.values().sum::<i64>();
-    // A known fault on MariaDB (ARCHITECTURE.md): its SKIP LOCKED asks for the lock and takes that back, and who begins to wait in this
-    // instant may find a deadlock.
-    let ended = if kind == Kind::MariaDb { errors.remove(&1213).unwrap_or(0) } else { 0 };
-    ensure!(errors.is_empty(), "clients saw errors (by number): {errors:?}");
-    ensure!(i64::try_from(ended)? <= 1 + done / 2000, "{ended} clients were ended as deadlocks' victims, and {done} updates done");
+    ensure!(errors.is_empty(), "clients saw errors (by number), and {done} updates done: {errors:?}");
     ensure!(done > 1000, "too little was written to prove anything: {updates:?}");
     let found: Vec<(i64, i64)> = conn.query(format!("SELECT k, c FROM {TABLE} WHERE c <> 0 ORDER BY k")).await?;
+    println!("{kind}: {done} updates, no error");
     ensure!(found == updates.into_iter().collect::<Vec<_>>(), "counters are not what the clients were told");
     Ok(())
 }
