@@ -36,6 +36,7 @@ mod lifecycle;
 mod manners;
 mod memory;
 mod migrations;
+mod privileges;
 mod refusals;
 mod replicas;
 mod sessions;
