@@ -1,7 +1,8 @@
 //! `make bench-stall`: what clients feel at a cut-over, step by step: with 4, 16 and 64 connections, many cut-overs each, on both
 //! servers; what part of it is the proxy's own, and what a session on another table felt.
 //!
-//! CUTOVERS, SERVER (mysql, mariadb; both by default), CONNECTIONS and NICE (of the clients, 10) change it.
+//! CUTOVERS, SERVER (mysql, mariadb; both by default), CONNECTIONS, NICE (of the clients, 10) and SERVER_NICE (0; above it, the proxy runs
+//! as if the server had cores of its own) change it.
 #![allow(missing_docs, dead_code)]
 
 #[path = "../../tests/support/mod.rs"]
@@ -48,8 +49,8 @@ async fn bench() -> Result<()> {
 
 /// The clients stand for other machines: here, on the same cores, they must not keep server and proxy from running. Threads that
 /// already run are meant, so that the next server does not inherit it.
-fn yield_to_the_others(nice: i32) {
-    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+fn yield_to_the_others(process: u32, nice: i32) {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
     for thread in threads {
         let id = thread.file_name().to_string_lossy().into_owned();
         let _ =
@@ -60,7 +61,10 @@ fn yield_to_the_others(nice: i32) {
 async fn bench_one(kind: Kind, connections: i32, cut_overs: i32) -> Result<()> {
     let settings = Settings { is_durable: true, buffer_pool_mib: 512, ..Settings::default() };
     let lab = Lab::start_with(kind, settings, &[("TIDEGATE_CUTOVER_LOG_HELD_OVER_MS", "0")]).await?;
-    yield_to_the_others(yardstick::number("NICE", 10));
+    yield_to_the_others(std::process::id(), yardstick::number("NICE", 10));
+    if let Some(server) = lab.server.process_id() {
+        yield_to_the_others(server, yardstick::number("SERVER_NICE", 0));
+    }
     let load = lab.load(2000, &Options { clients: connections, ..Options::default() }).await?;
     lab.sql(&["CREATE TABLE shop.quiet (id INT PRIMARY KEY)", "INSERT INTO shop.quiet VALUES (1)"]).await?;
     let bystander = Bystander::start(&lab).await?;
@@ -84,7 +88,7 @@ async fn bench_one(kind: Kind, connections: i32, cut_overs: i32) -> Result<()> {
         steps.add(&status);
         admin.wait_done(id, Duration::from_secs(60)).await?;
     }
-    yield_to_the_others(0);
+    yield_to_the_others(std::process::id(), 0);
     let statements = load.live().statements.load(Ordering::Relaxed) - began.1;
     let rate = statements as f64 / began.0.elapsed().as_secs_f64();
     let outcome = load.stop().await?;

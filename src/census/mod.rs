@@ -6,6 +6,7 @@
 pub mod latency;
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Waker;
@@ -52,9 +53,13 @@ pub struct Record {
     pub holds_tables: AtomicBool,
     /// The open transaction may have a snapshot from which its later statements read.
     pub has_snapshot: AtomicBool,
+    /// The open transaction is known to read anew with each statement: READ COMMITTED and below.
+    pub reads_anew: AtomicBool,
     /// Woken when a KILL QUERY or KILL from another session is meant for this one.
     pub interrupted: Notify,
     epoch: Instant,
+    /// User and default schema, hashed; 0 before the login is over.
+    account: AtomicU64,
     transaction_began_us: AtomicU64,
     held_since_us: AtomicU64,
     rollback: AtomicU8,
@@ -66,6 +71,18 @@ impl Record {
     /// A microsecond clock that starts with the census; never 0.
     pub fn now_us(&self) -> u64 {
         u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// What sessions of the same application have in common: user and default schema, as a number. `None` before the login is over.
+    pub fn account(&self) -> Option<u64> {
+        Some(self.account.load(Ordering::Relaxed)).filter(|account| *account != 0)
+    }
+
+    /// Notes the default schema; `None` where it cannot be told.
+    pub fn set_schema(&self, schema: Option<&str>) {
+        let mut hasher = DefaultHasher::new();
+        (self.user.get(), schema).hash(&mut hasher);
+        self.account.store(hasher.finish().max(1), Ordering::Relaxed);
     }
 
     /// Notes that the server's status flags say that a transaction is open; keeps the first such moment.
@@ -84,6 +101,7 @@ impl Record {
     pub fn transaction_closed(&self) {
         if self.transaction_began_us.load(Ordering::Relaxed) != 0 {
             self.has_snapshot.store(false, Ordering::Relaxed);
+            self.reads_anew.store(false, Ordering::Relaxed);
             self.transaction_began_us.store(0, Ordering::Release);
         }
     }
@@ -217,6 +235,8 @@ impl Census {
             holds_locks: AtomicBool::new(false),
             holds_tables: AtomicBool::new(false),
             has_snapshot: AtomicBool::new(false),
+            reads_anew: AtomicBool::new(false),
+            account: AtomicU64::new(0),
             interrupted: Notify::new(),
             epoch: self.epoch,
             transaction_began_us: AtomicU64::new(0),
@@ -238,6 +258,11 @@ impl Census {
         let mut records: Vec<_> = self.lock().values().cloned().collect();
         records.sort_by_key(|record| record.id);
         records
+    }
+
+    /// Whether something is true of a session.
+    pub fn any(&self, is: impl FnMut(&Arc<Record>) -> bool) -> bool {
+        self.lock().values().any(is)
     }
 
     /// The session whose server side has this connection id.

@@ -18,6 +18,8 @@ pub struct Blocker {
     pub session: String,
     /// How long its transaction has been open, or its statement has been running.
     pub age: Duration,
+    /// It has not used the table: it is only waited for because a swap would expose it to old snapshots.
+    pub is_only_exposed: bool,
 }
 
 /// The gate did not drain within its budget.
@@ -112,17 +114,20 @@ impl Gate {
         let mut inner = self.lock();
         inner.forget_the_gone();
         let mut blockers: Vec<Blocker> = Vec::new();
-        let mut add = |record: &Arc<Record>, age: Duration| {
+        let mut add = |record: &Arc<Record>, age: Duration, is_only_exposed: bool| {
             if blockers.iter().all(|blocker| !Arc::ptr_eq(&blocker.record, record)) {
-                blockers.push(Blocker { record: record.clone(), session: record.describe(), age });
+                blockers.push(Blocker { record: record.clone(), session: record.describe(), age, is_only_exposed });
             }
         };
-        inner.inside.values().for_each(|inside| add(&inside.record, inside.since.elapsed()));
-        inner.lockers.values().for_each(|(record, since)| add(record, since.elapsed()));
+        inner.inside.values().for_each(|inside| add(&inside.record, inside.since.elapsed(), false));
+        inner.lockers.values().for_each(|(record, since)| add(record, since.elapsed(), false));
         for record in inner.suspects.values().map(|(record, _)| record).chain(inner.users.values()).chain(snapshots) {
             if let Some(age) = record.transaction_age() {
-                add(record, age);
+                add(record, age, false);
             }
+        }
+        for (record, age) in self.exposed(&inner) {
+            add(&record, age, true);
         }
         blockers.sort_by_key(|blocker| std::cmp::Reverse(blocker.age));
         blockers
@@ -144,7 +149,7 @@ impl Draining {
             let changed = gate.changed();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if self.close()? {
+            if self.close(budget)? {
                 return Ok(Held { guard: self.guard, began: self.began });
             }
             // Transactions that started before the gate was built end without telling it: look again now and then.
@@ -154,7 +159,9 @@ impl Draining {
                 () = tokio::time::sleep_until(look_again.min(give_up)) => {}
             }
             if tokio::time::Instant::now() >= give_up {
-                if self.close()? {
+                // Those who have not touched the table are left to the fence when they have been waited for long enough.
+                let is_left = gate.lock().is_empty() && !gate.call_off_for_the_exposed();
+                if self.close(if is_left { Duration::ZERO } else { budget })? {
                     return Ok(Held { guard: self.guard, began: self.began });
                 }
                 return Err(NotDrained { blockers: self.blockers(), expired: false });
@@ -162,8 +169,9 @@ impl Draining {
         }
     }
 
-    /// Closes the gate if nobody is inside.
-    fn close(&self) -> Result<bool, NotDrained> {
+    /// Closes the gate if nobody is inside and nobody is exposed who is still waited for; where patience is over, only the younger ones
+    /// than `budget` are.
+    fn close(&self, budget: Duration) -> Result<bool, NotDrained> {
         let mut inner = self.guard.gate.lock();
         if inner.hold.as_ref().is_none_or(|current| current.id != self.guard.id) {
             drop(inner);
@@ -173,10 +181,11 @@ impl Draining {
         if !self.guard.gate.snapshots_to_wait_for(self.began_us).is_empty() {
             return Ok(false);
         }
-        // A transaction that is open across the swap is exposed to old snapshots (F6), so those of the table's users are
-        // waited for even where they have not touched the table yet.
-        let waited_for = inner.users.values().any(|record| super::exposed_for(record).is_some());
-        if !inner.inside.is_empty() || !inner.suspects.is_empty() || !inner.lockers.is_empty() || waited_for {
+        if !inner.is_empty() {
+            return Ok(false);
+        }
+        let gate = &self.guard.gate;
+        if gate.is_somebody_exposed(&inner, Gate::exposed_most(&inner, budget)) {
             return Ok(false);
         }
         match inner.state.next(Event::Drained) {

@@ -6,7 +6,7 @@
 //! Invariants: I-G1 (once, in order), I-G2 (never longer than the deadline), I-G3 (one atomic load when nothing migrates).
 //! See: `state.rs` for the states, `ticket.rs` for waiting, `hold.rs` for the migration's side.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use crate::config::Fence;
 use crate::ids::{MigrationId, SessionId, TableName};
 use crate::metrics::{Kind, Metrics};
 
+mod exposed;
 mod hold;
 mod registry;
 mod shapes;
@@ -43,6 +44,8 @@ pub struct Ask<'a> {
     pub kind: Kind,
     /// `true`: the statement may touch the table and wants a pass. `false`: it only starts a transaction.
     pub touches: bool,
+    /// The statement starts a transaction: where it is let through, its session counts as in one from that moment on.
+    pub starts: bool,
 }
 
 /// The gate's answer.
@@ -83,6 +86,17 @@ pub struct Snapshot {
     pub step: &'static str,
 }
 
+/// Who is inside a gate.
+#[derive(Clone, Copy, Debug)]
+pub struct Occupancy {
+    /// Transactions and statements.
+    pub inside: usize,
+    /// Age of the oldest of them; where the fence waits for every snapshot, of that.
+    pub oldest: Duration,
+    /// Age of the oldest transaction that is not inside and that a swap would expose to old snapshots.
+    pub exposed: Duration,
+}
+
 #[derive(Debug)]
 struct Inside {
     record: Arc<Record>,
@@ -103,6 +117,12 @@ struct Inner {
     inside: HashMap<u64, Inside>,
     /// Sessions that have touched the table since the gate was built: their new transactions wait while it drains.
     users: HashMap<SessionId, Arc<Record>>,
+    /// Their accounts: other sessions of these are taken for users too.
+    accounts: HashSet<u64>,
+    /// Until then every session is.
+    knows_from: Instant,
+    /// For so long transactions that have not touched the table may still keep the gate from closing.
+    exposed_patience: Duration,
     /// Sessions whose transaction was open before the gate was built, with that transaction's beginning: nobody knows
     /// what they touched.
     suspects: HashMap<SessionId, (Arc<Record>, u64)>,
@@ -143,6 +163,9 @@ impl Gate {
                 step: "open",
                 inside: HashMap::new(),
                 users: HashMap::new(),
+                accounts: HashSet::new(),
+                knows_from: Instant::now() + exposed::LEARNING,
+                exposed_patience: exposed::PATIENCE,
                 suspects: HashMap::new(),
                 lockers: HashMap::new(),
                 waiters: VecDeque::new(),
@@ -171,16 +194,19 @@ impl Gate {
     pub fn admit(self: &Arc<Self>, ask: &Ask<'_>, digest: impl FnOnce() -> String) -> Admission {
         let mut inner = self.lock();
         let exempt = ask.record.holds_locks.load(Ordering::Relaxed);
-        let used = inner.users.contains_key(&ask.record.id);
         let waits = match inner.state {
             State::Open => false,
             _ if exempt => false,
             // F14: parking a statement of an open transaction would deadlock the drain.
-            State::Draining => !ask.in_transaction && (ask.touches || used),
-            State::Held => ask.touches || (used && !ask.in_transaction),
+            State::Draining => !ask.in_transaction && (ask.touches || inner.may_use(ask.record)),
+            State::Held => ask.touches || (!ask.in_transaction && inner.may_use(ask.record)),
         };
         if waits {
             return Admission::Wait(Ticket::queue(self, &mut inner, ask, digest()));
+        }
+        if ask.starts {
+            // Seen by whoever closes the gate, before the statement is on its way.
+            ask.record.transaction_open();
         }
         if !ask.touches {
             return Admission::Entered(None);
@@ -192,6 +218,7 @@ impl Gate {
         let id = self.number();
         inner.inside.insert(id, Inside { record: record.clone(), since: Instant::now() });
         inner.users.entry(record.id).or_insert_with(|| record.clone());
+        inner.accounts.extend(record.account());
         Pass { gate: self.clone(), id }
     }
 
@@ -231,17 +258,20 @@ impl Gate {
         self.census.list().into_iter().filter(|record| record.snapshot_began_us().is_some_and(|began| began < moment_us)).collect()
     }
 
-    /// Number of passes and the age of the oldest; transactions and locks that are older than the gate count.
-    pub fn occupancy(&self) -> (usize, Duration) {
+    /// Who is inside; transactions and locks that are older than the gate count.
+    pub fn occupancy(&self) -> Occupancy {
         let snapshots = self.snapshots_to_wait_for(u64::MAX);
         let snapshots = snapshots.iter().filter_map(|record| record.transaction_age()).max().unwrap_or_default();
         let mut inner = self.lock();
         inner.forget_the_gone();
         let oldest = inner.inside.values().map(|inside| inside.since.elapsed()).max().unwrap_or_default();
         let suspect = inner.suspects.values().filter_map(|(record, _)| record.transaction_age()).max().unwrap_or_default();
-        let users = inner.users.values().filter_map(|record| exposed_for(record)).max().unwrap_or_default();
         let locks = inner.lockers.values().map(|(_, since)| since.elapsed()).max().unwrap_or_default();
-        (inner.inside.len() + inner.suspects.len() + inner.lockers.len(), oldest.max(suspect).max(users).max(locks).max(snapshots))
+        Occupancy {
+            inside: inner.inside.len() + inner.suspects.len() + inner.lockers.len(),
+            oldest: oldest.max(suspect).max(locks).max(snapshots),
+            exposed: self.exposed(&inner).into_iter().map(|(_, age)| age).max().unwrap_or_default(),
+        }
     }
 
     /// Whether transactions that are older than the gate are waited for, because nobody knows what they have touched.
@@ -259,7 +289,7 @@ impl Gate {
 
     /// Whether a transaction that began before a moment of the census' clock is still open, of any session.
     pub fn has_transaction_older_than(&self, moment_us: u64) -> bool {
-        self.census.list().iter().any(|record| {
+        self.census.any(|record| {
             let began = record.transaction_began_us();
             began != 0 && began < moment_us
         })
@@ -301,16 +331,12 @@ impl Gate {
     }
 }
 
-/// A user's open transaction is waited for even where it has not touched the table, because a swap would expose it to F6;
-/// but not for ever: one that is older than this is left to the fence (I-G6).
-const EXPOSED_MOST: Duration = Duration::from_secs(10);
-
-/// How long a session's open transaction has been open, as far as the drain waits for it.
-fn exposed_for(record: &Record) -> Option<Duration> {
-    record.transaction_age().filter(|age| *age < EXPOSED_MOST)
-}
-
 impl Inner {
+    /// Nobody is inside, as far as is known.
+    fn is_empty(&self) -> bool {
+        self.inside.is_empty() && self.suspects.is_empty() && self.lockers.is_empty()
+    }
+
     fn forget_the_gone(&mut self) {
         self.suspects.retain(|_, (record, began)| record.transaction_began_us() == *began);
         self.lockers.retain(|_, (record, _)| record.holds_tables.load(Ordering::Acquire));

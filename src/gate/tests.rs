@@ -21,11 +21,12 @@ fn house_with(fence: Fence) -> House {
     let census = Arc::new(Census::default());
     let gates = Arc::new(Gates::new(census.clone(), Metrics::new(), Duration::from_millis(100)));
     let installed = gates.install(MigrationId(1), TableName::new("shop", "orders"), vec!["orders".into()], fence);
+    installed.gate.lock().knows_from = Instant::now();
     House { census, gates, gate: installed.gate.clone(), _installed: installed }
 }
 
 fn ask(session: &Entered, in_transaction: bool, touches: bool) -> Ask<'_> {
-    Ask { record: &session.record, in_transaction, kind: Kind::write, touches }
+    Ask { record: &session.record, in_transaction, kind: Kind::write, touches, starts: !touches && !in_transaction }
 }
 
 fn admit(house: &House, session: &Entered, in_transaction: bool) -> Admission {
@@ -193,6 +194,68 @@ async fn new_transactions_of_users_wait_and_those_of_strangers_do_not() {
 }
 
 #[tokio::test]
+async fn sessions_of_an_account_that_uses_the_table_are_taken_for_users() {
+    let house = house();
+    let [user, new, other] = ["shop", "shop", "reports"].map(|schema| {
+        let session = house.census.enter("a".into());
+        session.record.set_schema(Some(schema));
+        session
+    });
+    drop(entered(admit(&house, &user, false)));
+    let begin = |session| house.gate.admit(&ask(session, false, false), || "BEGIN".into());
+    let draining = house.gate.hold(soon()).expect("free");
+    waits(begin(&new));
+    assert!(entered(begin(&other)).is_none());
+    drop(draining);
+    // Its open transaction is waited for, unless it has no snapshot.
+    assert!(entered(begin(&new)).is_none());
+    let refused = house.gate.hold(soon()).expect("free").drained(Duration::from_millis(20)).await.expect_err("exposed");
+    assert_eq!(
+        refused.blockers.iter().map(|blocker| (blocker.record.id, blocker.is_only_exposed)).collect::<Vec<_>>(),
+        [(new.record.id, true)]
+    );
+    new.record.reads_anew.store(true, std::sync::atomic::Ordering::Relaxed);
+    house.gate.hold(soon()).expect("free").drained(Duration::from_millis(20)).await.expect("drained");
+}
+
+#[tokio::test]
+async fn a_young_gate_takes_everybody_for_a_user() {
+    let house = house();
+    let stranger = house.census.enter("a".into());
+    house.gate.lock().knows_from = Instant::now() + super::exposed::LEARNING;
+    let begin = || house.gate.admit(&ask(&stranger, false, false), || "BEGIN".into());
+    let draining = house.gate.hold(soon()).expect("free");
+    waits(begin());
+    drop(draining);
+    // It counts from the gate's answer on, not only when it is on its way.
+    assert!(entered(begin()).is_none() && stranger.record.transaction_age().is_some());
+    house.gate.hold(soon()).expect("free").drained(Duration::from_millis(20)).await.expect_err("exposed");
+    house.gate.lock().knows_from = Instant::now();
+    house.gate.hold(soon()).expect("free").drained(Duration::from_millis(20)).await.expect("drained");
+}
+
+#[tokio::test]
+async fn the_exposed_are_not_waited_for_for_ever() {
+    let house = house();
+    let (user, other) = (house.census.enter("a".into()), house.census.enter("b".into()));
+    drop(entered(admit(&house, &user, false)));
+    user.record.transaction_open();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let attempt = || house.gate.hold(soon()).expect("free").drained(Duration::from_millis(5));
+    let mut called_off = 0;
+    while attempt().await.is_err() {
+        called_off += 1;
+        assert!(called_off < 20, "a report on another table keeps the table from being swapped");
+    }
+    assert!(called_off >= 3, "it was hardly waited for");
+    // Who is inside is waited for at any time.
+    let _pass = entered(admit(&house, &other, false));
+    for _ in 0..20 {
+        assert!(attempt().await.is_err());
+    }
+}
+
+#[tokio::test]
 async fn an_open_transaction_of_a_user_keeps_the_gate_from_closing() {
     let house = house();
     let user = house.census.enter("a".into());
@@ -253,9 +316,9 @@ async fn locks_on_tables_that_are_older_than_the_gate_are_waited_for() {
     named.record.holds_locks.store(true, Relaxed);
     let gates = Arc::new(Gates::new(census.clone(), Metrics::new(), Duration::from_millis(100)));
     let installed = gates.install(MigrationId(1), TableName::new("shop", "orders"), vec!["orders".into()], Fence::default());
-    assert_eq!(installed.gate.occupancy().0, 2, "a named lock is on no table");
+    assert_eq!(installed.gate.occupancy().inside, 2, "a named lock is on no table");
     drop(leaving);
-    assert_eq!(installed.gate.occupancy().0, 1);
+    assert_eq!(installed.gate.occupancy().inside, 1);
     let refused = installed.gate.hold(soon()).expect("free").drained(Duration::from_millis(20)).await.expect_err("locked");
     assert_eq!(refused.blockers.iter().map(|blocker| blocker.session.as_str()).collect::<Vec<_>>(), [old.record.describe()]);
     let draining = installed.gate.hold(soon()).expect("free");

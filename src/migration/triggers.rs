@@ -4,12 +4,17 @@
 //! Owns: how they are read, stored, taken off and put on again, byte by byte as they were.
 //! Never: taken off before they are stored; whoever finds a store puts on what is missing.
 
+use std::time::{Duration, Instant};
+
 use super::error::Error;
 use super::shadow::Names;
 use super::{Refusal, checkpoint};
 use crate::ids::{MigrationId, TableName, quote_identifier};
 use crate::sql::token::{Token, Tokens};
 use crate::upstream::{self, Link, Server, literal};
+
+/// How long triggers may take on the shadow, where nobody waits for them.
+const SHADOW_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often it is tried to lock the table before triggers are put on without a lock that covers all of them.
 const LOCK_TRIES: usize = 3;
@@ -165,11 +170,24 @@ impl Triggers {
     /// Takes them off; the last one first, so that what is left is always the beginning.
     ///
     /// # Errors
-    /// As the server says.
-    pub async fn take_off(&self, link: &mut Link, table: &TableName) -> Result<(), upstream::Error> {
-        for trigger in self.triggers.iter().rev() {
+    /// As the server says; [`upstream::Error::TooLong`] as soon as it can be told that they would not be on again by `until`.
+    pub async fn take_off(&self, link: &mut Link, table: &TableName, until: Instant) -> Result<(), upstream::Error> {
+        let (began, all) = (Instant::now(), self.triggers.len());
+        for (done, trigger) in self.triggers.iter().rev().enumerate() {
+            // Each costs the disk what the ones before have cost, and putting it on again the same.
+            let each = began.elapsed() / u32::try_from(done.max(1)).unwrap_or(u32::MAX);
+            let needed = each * u32::try_from(2 * all - done).unwrap_or(u32::MAX);
+            if Instant::now() + needed > until {
+                return Err(upstream::Error::TooLong(
+                    needed,
+                    "taking off the triggers and putting them on; max_hold_ms is too short for it",
+                ));
+            }
             let name = quote_identifier(&trigger.name);
             link.run(&format!("DROP TRIGGER IF EXISTS {}.{name}", quote_identifier(&table.schema))).await?;
+            if crate::failpoints::reach("cutover.trigger_off").await.is_err() {
+                return Err(upstream::Error::Lost("injected".into()));
+            }
         }
         Ok(())
     }
@@ -237,7 +255,7 @@ pub async fn try_on_shadow(link: &mut Link, server: &Server, names: &Names) -> R
     let mut judge = server.connect_engine().await?;
     let tried = triggers.put_on(&mut judge, &names.shadow).await;
     crate::failpoints::reach("triggers.tried").await?;
-    triggers.take_off(link, &names.shadow).await?;
+    triggers.take_off(link, &names.shadow, Instant::now() + SHADOW_PATIENCE).await?;
     match tried {
         Ok(()) => Ok(triggers),
         Err(error) if error.is_lost() || error.is_lock_conflict() => Err(error.into()),

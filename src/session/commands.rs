@@ -277,7 +277,6 @@ impl Exchange {
     }
 
     fn forward(&mut self, code: u8, expected: Expected) -> Step {
-        self.desk.forwarded();
         if self.is_numbered {
             // A wrong number is the server's to refuse.
             let sequence = Header::read(self.up.unjudged()).map_or(0, |header| header.sequence);

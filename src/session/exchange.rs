@@ -159,6 +159,7 @@ pub(super) struct Exchange {
 pub(super) async fn carry(established: Established, context: Arc<Context>, record: Arc<Record>) {
     let mut transaction = Transaction::default();
     transaction.replied(established.status, Work::Nothing, &record);
+    record.set_schema(Some(&established.schema));
     let idle = Idle::new(context.config.load().listen.idle_timeout_s);
     let shutdown = Box::pin(context.shutdown.clone().cancelled_owned());
     let (mut client, mut server) = (established.client, established.server);

@@ -65,8 +65,6 @@ pub(super) struct Desk {
     watch: Arc<Watch>,
     passes: Vec<Pass>,
     held: Option<Held>,
-    /// Gates that the command at the front has been let through already.
-    admitted: Vec<Arc<Gate>>,
     locks: Locks,
 }
 
@@ -108,11 +106,6 @@ impl Desk {
     /// `true` while a command waits at a gate.
     pub(super) fn is_holding(&self) -> bool {
         self.held.is_some()
-    }
-
-    /// The command at the front has gone on.
-    pub(super) fn forwarded(&mut self) {
-        self.admitted.clear();
     }
 
     /// No gate stands any more.
@@ -171,6 +164,23 @@ impl Desk {
         prepared: &mut Prepared,
         asked: &Asked<'_>,
     ) -> Poll<Decision> {
+        let decision = self.look(task, context, record, transaction, prepared, asked);
+        if !matches!(decision, Poll::Ready(Decision::Forward)) && asked.is_quiet && !transaction.is_open() {
+            // One gate has let it start a transaction, another makes it wait: it is in none.
+            record.transaction_closed();
+        }
+        decision
+    }
+
+    fn look(
+        &mut self,
+        task: &mut TaskContext<'_>,
+        context: &Context,
+        record: &Arc<Record>,
+        transaction: &Transaction,
+        prepared: &mut Prepared,
+        asked: &Asked<'_>,
+    ) -> Poll<Decision> {
         match self.poll_held(task, record, transaction) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Some(error)) => return Poll::Ready(self.refuse(context, error)),
@@ -197,7 +207,9 @@ impl Desk {
         }
         let watch = self.watch.clone();
         note_shape(&watch, &verdict, prepared, asked);
-        for (index, gate) in watch.gates.iter().enumerate() {
+        let starts = begins && matches!(asked.code, command::QUERY | command::STMT_EXECUTE | command::STMT_BULK_EXECUTE);
+        let mut gates = watch.gates.iter().enumerate();
+        while let Some((index, gate)) = gates.next() {
             let touches = verdict.touches(index);
             if self.is_past(gate) || !(touches || begins) {
                 continue;
@@ -206,9 +218,9 @@ impl Desk {
                 return Poll::Ready(self.refuse(context, ClientError::Fenced { table: gate.table.clone() }));
             }
             let kind = if verdict.statement.is_read { Kind::read } else { Kind::write };
-            let ask = Ask { record, in_transaction: transaction.is_open(), kind, touches };
+            let ask = Ask { record, in_transaction: transaction.is_open(), kind, touches, starts };
             match gate.admit(&ask, || text_of(prepared, asked).map_or_else(String::new, |text| digest::digest(&text))) {
-                Admission::Entered(pass) => self.enter(gate, pass),
+                Admission::Entered(pass) => self.passes.extend(pass),
                 Admission::Wait(ticket) => {
                     let target = record.clone();
                     let interrupted = Box::pin(async move { target.interrupted.notified().await });
@@ -216,7 +228,8 @@ impl Desk {
                     match self.poll_held(task, record, transaction) {
                         Poll::Pending => return Poll::Pending,
                         Poll::Ready(Some(error)) => return Poll::Ready(self.refuse(context, error)),
-                        Poll::Ready(None) => {}
+                        // Another gate may have closed meanwhile: each is asked again.
+                        Poll::Ready(None) => gates = watch.gates.iter().enumerate(),
                     }
                 }
             }
@@ -240,26 +253,18 @@ impl Desk {
         if pass.is_some() && is_fenced(&gate, record, transaction) {
             return Poll::Ready(Some(ClientError::Fenced { table: gate.table.clone() }));
         }
-        self.enter(&gate, pass);
+        self.passes.extend(pass);
         Poll::Ready(None)
     }
 
-    fn enter(&mut self, gate: &Arc<Gate>, pass: Option<Pass>) {
-        match pass {
-            Some(pass) => self.passes.push(pass),
-            None => self.admitted.push(gate.clone()),
-        }
-    }
-
     fn is_past(&self, gate: &Arc<Gate>) -> bool {
-        self.passes.iter().any(|pass| Arc::ptr_eq(pass.gate(), gate)) || self.admitted.iter().any(|past| Arc::ptr_eq(past, gate))
+        self.passes.iter().any(|pass| Arc::ptr_eq(pass.gate(), gate))
     }
 
-    fn refuse(&mut self, context: &Context, error: ClientError) -> Decision {
+    fn refuse(&self, context: &Context, error: ClientError) -> Decision {
         if matches!(error, ClientError::Fenced { .. }) {
             context.metrics.fenced.inc();
         }
-        self.admitted.clear();
         Decision::Refuse(error)
     }
 

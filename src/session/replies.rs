@@ -185,14 +185,14 @@ impl Exchange {
             }
             Purpose::ChangeUser(schema) => {
                 self.mode = Mode::Command;
-                self.schema = Some(schema);
+                self.set_schema(Some(schema));
                 self.forget_session(end.status);
             }
             Purpose::Reset => self.forget_session(end.status),
         }
         for effect in expected.effects {
             match effect {
-                Effect::Schema(schema) => self.schema = Some(schema),
+                Effect::Schema(schema) => self.set_schema(Some(schema)),
                 Effect::Isolation { level, once } => {
                     if expected.is_several {
                         // Transactions of the same text may have begun before it or after, and used it up.
@@ -266,11 +266,16 @@ impl Exchange {
                 Effect::Locked(lock) if !expected.is_several => self.desk.not_locked(lock, &self.record),
                 Effect::Doubt => self.transaction.doubt(),
                 Effect::Isolation { .. } if expected.is_several => self.transaction.doubt(),
-                Effect::Schema(_) if expected.is_several => self.schema = None,
+                Effect::Schema(_) if expected.is_several => self.set_schema(None),
                 Effect::Killed(connection) if expected.is_several => self.killed(connection),
                 _ => {}
             }
         }
+    }
+
+    fn set_schema(&mut self, schema: Option<String>) {
+        self.record.set_schema(schema.as_deref());
+        self.schema = schema;
     }
 
     fn forget_session(&mut self, status: Option<u16>) {

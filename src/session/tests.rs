@@ -335,7 +335,7 @@ async fn an_error_in_a_transaction_is_followed_by_a_ping_that_the_client_does_no
     assert_eq!(client.query("COMMIT").await, 0);
     assert_eq!(client.query("SELECT 3").await, 0);
     assert_eq!(house.heard(), ["BEGIN", "fail orders", "0e", "COMMIT", "SELECT 3"]);
-    assert_eq!(installed.gate.occupancy().0, 0);
+    assert_eq!(installed.gate.occupancy().inside, 0);
 }
 
 #[tokio::test]
@@ -353,6 +353,26 @@ async fn pipelined_commands_are_answered_in_order_and_held_between() {
     held.release().await;
     assert_eq!(client.answer().await, 0);
     assert_eq!(client.answer().await, 1062);
+}
+
+#[tokio::test]
+async fn a_transaction_that_waited_at_one_gate_asks_the_others_again() {
+    let house = House::new().await;
+    let one = house.gate();
+    let table = TableName::new("shop", "customers");
+    let two = house.context.gates.install(MigrationId(2), table, vec!["customers".into()], Fence::Fence);
+    let mut client = house.client().await;
+    let second = two.gate.hold(soon()).unwrap().drained(Duration::from_secs(5)).await.unwrap();
+    client.send("BEGIN").await;
+    until(|| two.gate.snapshot().waiting == 1).await;
+    // The first gate has let it through; but it has not begun.
+    let first = one.gate.hold(soon()).unwrap().drained(Duration::from_secs(5)).await.unwrap();
+    second.release().await;
+    until(|| one.gate.snapshot().waiting == 1).await;
+    assert_eq!(house.heard(), Vec::<String>::new());
+    first.release().await;
+    assert_eq!(client.answer().await, 0);
+    assert_eq!(client.query("ROLLBACK").await, 0);
 }
 
 #[tokio::test]
@@ -392,7 +412,7 @@ async fn locks_on_tables_keep_their_session_inside_until_given_back() {
     let (mut before, mut after, mut named) = (house.client().await, house.client().await, house.client().await);
     assert_eq!(before.query("LOCK TABLES orders READ").await, 0);
     let installed = house.gate();
-    let inside = || installed.gate.occupancy().0;
+    let inside = || installed.gate.occupancy().inside;
     assert_eq!(inside(), 1, "its lock is older than the gate");
     assert_eq!(after.query("SELECT 1; LOCK TABLES orders READ").await, 0);
     assert_eq!(named.query("SELECT GET_LOCK('a', 1) FROM orders").await, 0);

@@ -85,6 +85,9 @@ impl Transaction {
         if opens && !self.is_open {
             record.transaction_open();
         }
+        if opens {
+            record.reads_anew.store(self.isolation_of(opens) == Isolation::Committed, Ordering::Relaxed);
+        }
         let reads = work == Work::Statement && (self.is_open || opens) || matches!(work, Work::Begin { works: true });
         if reads && self.isolation_of(opens) == Isolation::Snapshot {
             record.has_snapshot.store(true, Ordering::Relaxed);
@@ -125,6 +128,7 @@ impl Transaction {
             self.has_worked = true;
         }
         record.has_snapshot.store(self.may_have_snapshot(), Ordering::Relaxed);
+        record.reads_anew.store(self.isolation == Isolation::Committed, Ordering::Relaxed);
         was_open && is_new
     }
 

@@ -8,6 +8,7 @@ mod force;
 mod in_place;
 mod obstacles;
 mod protocols;
+mod silence;
 
 /// The protocols that a server can do, by the names of the option.
 fn protocols(kind: Kind) -> &'static [&'static str] {

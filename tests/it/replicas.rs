@@ -10,6 +10,7 @@ use mysql_async::{Conn, Row};
 use crate::support::Kind;
 use crate::support::lab::{Lab, SCHEMA};
 use crate::support::process::run;
+use crate::support::replica;
 use crate::support::servers::{APP, Server, Settings, program};
 
 on_both_servers!(dumps_and_loads_are_the_same_as_directly, a_replica_replicates_through_the_proxy,);
@@ -148,31 +149,7 @@ pub async fn replica_behind(server: &Server, port: u16) -> Result<Server> {
     let kind = server.kind;
     let more = vec!["--server-id=2".to_owned()];
     let replica = Server::start(kind, Settings { more, ..Settings::default() }).await?;
-    let mut direct = server.connect().await?;
-    let status: Row =
-        direct.query_first(if kind == Kind::MySql { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" }).await?.context("no log")?;
-    let (file, position): (String, u64) = (status.get(0).context("no file")?, status.get(1).context("no position")?);
-    let mut conn = replica.connect().await?;
-    let (user, password) = APP;
-    let (change, start) = match kind {
-        Kind::MySql => (
-            format!(
-                "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {port}, SOURCE_USER = '{user}', \
-                 SOURCE_PASSWORD = '{password}', SOURCE_LOG_FILE = '{file}', SOURCE_LOG_POS = {position}, GET_SOURCE_PUBLIC_KEY = 1, SOURCE_SSL = 0, \
-                 SOURCE_CONNECT_RETRY = 1, SOURCE_HEARTBEAT_PERIOD = 1"
-            ),
-            "START REPLICA",
-        ),
-        Kind::MariaDb => (
-            format!(
-                "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, MASTER_USER = '{user}', MASTER_PASSWORD = '{password}', \
-                 MASTER_LOG_FILE = '{file}', MASTER_LOG_POS = {position}, MASTER_CONNECT_RETRY = 1, MASTER_HEARTBEAT_PERIOD = 1"
-            ),
-            "START SLAVE",
-        ),
-    };
-    conn.query_drop(change).await?;
-    conn.query_drop(start).await?;
+    replica::follow(&replica, server, port).await?;
     Ok(replica)
 }
 

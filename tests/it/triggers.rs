@@ -19,6 +19,7 @@ on_both_servers!(
     every_write_fires_them_across_swaps_and_reverts,
     called_off_attempts_put_them_on_again,
     a_lost_lock_puts_them_on_again,
+    too_little_time_for_them_calls_the_attempt_off,
     proxy_dies_trying_them,
     proxy_dies_with_the_triggers_off,
     proxy_dies_renamed_with_the_triggers_off,
@@ -207,6 +208,34 @@ async fn a_lost_lock_puts_them_on_again(kind: Kind) -> Result<()> {
     let lock: Option<u32> = conn.query_first(format!("SELECT IS_USED_LOCK('tidegate lock {id}')")).await?;
     conn.query_drop(format!("KILL {}", lock.context("nobody holds the lock")?)).await?;
     failpoints.go()?;
+    admin.wait_done(id, LONG).await?;
+    writers.more(100).await?;
+    let errors = writers.stop().await?;
+    ensure!(errors.is_empty(), "clients saw errors: {errors:?}");
+    judge(&lab.server, &before).await?;
+    lab.assert_nothing_left().await
+}
+
+/// Each costs the disk so much that they would not be on again within max_hold: they are put back, and it is said.
+async fn too_little_time_for_them_calls_the_attempt_off(kind: Kind) -> Result<()> {
+    let failpoints = Failpoints::new()?;
+    let (name, value) = failpoints.environment();
+    let lab = Lab::start_with(kind, settings(), &[(name, &value)]).await?;
+    let before = prepare(&lab.server).await?;
+    let writers = Writers::start(&[lab.proxy.port; 4]);
+    failpoints.set("cutover.trigger_off=sleep(900)")?;
+    let mut admin = lab.admin().await?;
+    let id = admin.migrate(TABLE, "ADD COLUMN z INT", "WITH strategy = 'copy', max_hold_ms = 10000").await?;
+    let until = Instant::now() + LONG;
+    loop {
+        let status = admin.status(id).await?;
+        if status.text("note").contains("max_hold_ms is too short") {
+            break;
+        }
+        ensure!(!status.is_final() && Instant::now() < until, "it was swapped all the same: {status:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    failpoints.set("")?;
     admin.wait_done(id, LONG).await?;
     writers.more(100).await?;
     let errors = writers.stop().await?;

@@ -17,6 +17,7 @@ pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod relay;
+pub mod replica;
 pub mod servers;
 
 // Not every program that takes this module in needs every name.

@@ -1,7 +1,8 @@
-//! A TCP relay between the proxy and the server that loses statements, loses answers, and goes silent.
+//! A TCP relay between the proxy and the server that loses statements, loses answers, goes silent, and leads to another server.
 //!
 //! It looks at the client's bytes only as far as it must: a login that names the engine's account, and the text of a rule.
 
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,8 @@ struct Rule {
 
 #[derive(Debug)]
 struct Shared {
+    /// The server's port.
+    target: AtomicU16,
     rule: Mutex<Rule>,
     /// The engine's connections that were there when this moved say nothing until it moves back.
     silent: watch::Sender<bool>,
@@ -53,12 +56,14 @@ impl Relay {
     pub async fn start(server: u16) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let port = listener.local_addr()?.port();
-        let shared = Arc::new(Shared { rule: Mutex::default(), silent: watch::channel(false).0 });
+        let target = AtomicU16::new(server);
+        let shared = Arc::new(Shared { target, rule: Mutex::default(), silent: watch::channel(false).0 });
         let for_task = shared.clone();
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let shared = for_task.clone();
                 tokio::spawn(async move {
+                    let server = shared.target.load(Ordering::SeqCst);
                     if let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await {
                         let _ = (client.set_nodelay(true), server.set_nodelay(true));
                         let _ = carry(client, server, &shared).await;
@@ -72,6 +77,11 @@ impl Relay {
     /// `host:port` as the proxy's configuration wants it.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// From now on the address means the server at another port; connections that stand stay where they are.
+    pub fn retarget(&self, server: u16) {
+        self.shared.target.store(server, Ordering::SeqCst);
     }
 
     /// The next statement of the engine with this text in it is lost.

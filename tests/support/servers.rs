@@ -205,6 +205,11 @@ impl Server {
         self.disk.as_ref().context("the server has no disk of its own")
     }
 
+    /// The process's number, while it runs.
+    pub fn process_id(&self) -> Option<u32> {
+        self.process.as_ref().map(|process| process.id())
+    }
+
     /// Its process has ended, by whatever cause.
     pub fn is_dead(&mut self) -> bool {
         self.process.as_mut().is_none_or(|process| process.ended().is_some())

@@ -81,7 +81,7 @@ impl Force {
     /// Asks those who come through the proxy.
     fn roll_back(&mut self, site: &Site, gate: &Gate) {
         for blocker in gate.blockers() {
-            let is_old = blocker.age > site.drain_budget();
+            let is_old = blocker.age > site.drain_budget() && !blocker.is_only_exposed;
             if is_old && blocker.record.transaction_age().is_some() && !self.asked.contains_key(&blocker.record.id) {
                 let what = format!("{}, whose transaction had been open for {:.1} s", blocker.session, blocker.age.as_secs_f64());
                 blocker.record.want_rollback();
@@ -175,7 +175,7 @@ fn tell(site: &Site, what: &str) {
 
 /// Where the server does not show who holds what: those of whom the proxy itself knows it.
 fn of_the_proxy(site: &Site, gate: &Gate) -> Vec<Holder> {
-    let old = gate.blockers().into_iter().filter(|blocker| blocker.age > site.drain_budget());
+    let old = gate.blockers().into_iter().filter(|blocker| blocker.age > site.drain_budget() && !blocker.is_only_exposed);
     old.map(|blocker| Holder {
         connection: Some(blocker.record.connection_id.load(Ordering::Relaxed)),
         user: blocker.record.user.get().cloned().unwrap_or_default(),

@@ -103,8 +103,10 @@ impl Attempt<'_> {
         if !Self::within(self.deadline, "the list of triggers", question).await? {
             return Err(Error::Stuck("the triggers of the table were changed at this moment".into(), "it is tried again".into()));
         }
+        // The RENAME must have its part of the hold.
+        let until = self.hold_ends - self.job.max_hold() * 2 / 5;
         self.is_bare = true;
-        Self::within(self.deadline, "DROP TRIGGER", self.triggers.take_off(link, source)).await?;
+        Self::within(self.deadline, "DROP TRIGGER", self.triggers.take_off(link, source, until)).await?;
         self.steps.mark("triggers_off");
         Ok(crate::failpoints::reach("cutover.triggers_off").await?)
     }

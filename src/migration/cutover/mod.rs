@@ -255,12 +255,15 @@ async fn behind_the_gate(attempt: &mut Attempt<'_>, held: &Held, mut crew: Crew,
     crate::failpoints::reach("cutover.drained").await?;
     // Nobody who goes through the proxy writes now: most of the fence is passed before anything is locked.
     held.set_step("catch_up");
+    let began = Instant::now();
     attempt.tail_is_here().await?;
+    let (tail, keys) = (began.elapsed(), attempt.job.pending.len());
     let give_up = Instant::now() + attempt.left() / 2;
     let settled = tokio::time::timeout_at(attempt.deadline.into(), apply::until_settled(attempt.job, &mut crew.apply, give_up));
     settled.await.map_err(|_| upstream::Error::TooLong(attempt.job.max_hold(), "applying what is pending"))??;
     attempt.steps.mark("catch_up");
-    tracing::debug!(migration = %attempt.job.id, protocol = way.name(), "locks the tables");
+    let apply = began.elapsed() - tail;
+    tracing::debug!(migration = %attempt.job.id, protocol = way.name(), ?tail, keys, ?apply, "caught up behind the gate; locks the tables");
     match crew.rename.take() {
         None => locked_rename::swap(attempt, held, crew).await,
         Some(rename) => sentry::swap(attempt, held, crew, rename).await,

@@ -17,6 +17,9 @@ use crate::upstream::Link;
 /// So many keys may be pending when an attempt begins; most of those left are held by the application all the time.
 const PENDING_MOST: usize = 1000;
 
+/// How often the gate is looked at while somebody is in the way.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// How long an instant without open transactions is waited for before an attempt begins without one (F16).
 const PATIENCE: Duration = Duration::from_millis(300);
 
@@ -71,6 +74,7 @@ impl Copied<'_> {
 pub async fn wait(site: &Site, gate: &Gate, mut copied: Option<Copied<'_>>, lookout: &mut Lookout, until: Instant) -> Result<bool, Error> {
     let Lookout { link, probe, force } = lookout;
     let wishes = site.board.wishes();
+    let mut exposed_since = None;
     while Instant::now() < until {
         if let Some(Copied { job, reached }) = &mut copied {
             let pending = job.pending.len();
@@ -82,6 +86,7 @@ pub async fn wait(site: &Site, gate: &Gate, mut copied: Option<Copied<'_>>, look
             }
         }
         if wishes.borrow().is_forced {
+            gate.leave_the_exposed();
             let waits = force.clear(site, gate, link).await?;
             if waits {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -93,15 +98,28 @@ pub async fn wait(site: &Site, gate: &Gate, mut copied: Option<Copied<'_>>, look
         {
             gate.acquit(|connection| holders.iter().any(|holder| holder.connection == Some(connection)));
         }
-        let (inside, oldest) = gate.occupancy();
-        if oldest > site.drain_budget() {
+        let occupancy = gate.occupancy();
+        if occupancy.oldest > site.drain_budget() {
             let who = gate.blockers().into_iter().next().map_or(String::new(), |blocker| format!(": {}", blocker.session));
             site.board.set_note(format!(
-                "waiting for {inside} transactions on the table{}; the oldest has been open for {:.1} s{who}",
+                "waiting for {} transactions on the table{}; the oldest has been open for {:.1} s{who}",
+                occupancy.inside,
                 if site.fence() == Fence::Wait { ", or for one with a snapshot (fence = 'wait')" } else { "" },
-                oldest.as_secs_f64()
+                occupancy.oldest.as_secs_f64()
             ));
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(LOOK_EVERY).await;
+            continue;
+        }
+        let is_exposed = occupancy.exposed > site.drain_budget();
+        let waited = exposed_since.map_or(LOOK_EVERY, |since: Instant| since.elapsed());
+        exposed_since = is_exposed.then(Instant::now);
+        if is_exposed && gate.wait_for_the_exposed(waited) {
+            let who = gate.blockers().into_iter().next().map_or(String::new(), |blocker| format!(": {}", blocker.session));
+            site.board.set_note(format!(
+                "waiting for a transaction that may come to the table with an old snapshot, open for {:.1} s{who}",
+                occupancy.exposed.as_secs_f64()
+            ));
+            tokio::time::sleep(LOOK_EVERY).await;
             continue;
         }
         let is_free = match &copied {
@@ -128,7 +146,7 @@ pub async fn wait(site: &Site, gate: &Gate, mut copied: Option<Copied<'_>>, look
 /// Waits a little for an instant at which nobody is inside.
 async fn quiet_instant(gate: &Gate) {
     let give_up = Instant::now() + PATIENCE;
-    while gate.occupancy().0 > 0 && Instant::now() < give_up {
+    while gate.occupancy().inside > 0 && Instant::now() < give_up {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

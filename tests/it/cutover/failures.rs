@@ -149,10 +149,10 @@ const IN_PLACE_ROWS: &[(&str, &str, Fault)] = &[
 ];
 
 /// How it begins; the one of the empty copy names another schema.
-const ALTER_OF_THE_SOURCE: &str = "ALTER TABLE `shop`.`orders`";
+pub(super) const ALTER_OF_THE_SOURCE: &str = "ALTER TABLE `shop`.`orders`";
 
 /// No protocol: the table is changed where it stands.
-const IN_PLACE: &str = "in_place";
+pub(super) const IN_PLACE: &str = "in_place";
 
 fn rows(protocol: &str) -> Vec<(&'static str, &'static str, Fault)> {
     if protocol == IN_PLACE {
@@ -168,26 +168,30 @@ fn rows(protocol: &str) -> Vec<(&'static str, &'static str, Fault)> {
     rows
 }
 
-/// Steps at which a whole process dies.
-fn steps(protocol: &str) -> Vec<&'static str> {
+/// The failpoints of an attempt.
+pub(super) fn steps_of_an_attempt(protocol: &str) -> Vec<&'static str> {
     if protocol == IN_PLACE {
-        return vec![
-            "in_place.proved",
-            "cutover.hold",
-            "cutover.drained",
-            "cutover.alter_issued",
-            "cutover.altered",
-            "cutover.unlocked",
-            "cutover.recorded",
-            "cleanup.drop",
-        ];
+        return vec!["cutover.hold", "cutover.drained", "cutover.alter_issued", "cutover.altered"];
     }
-    let mut steps = vec!["cutover.hold", "cutover.locked", "cutover.caught_up", "cutover.rename_issued", "cutover.renamed"];
+    let mut steps =
+        vec!["cutover.hold", "cutover.drained", "cutover.locked", "cutover.caught_up", "cutover.rename_issued", "cutover.renamed"];
     if protocol != "locked_rename" {
         steps.extend(["cutover.sentry_created", "cutover.sentry_dropped"]);
     }
     if protocol == "sentry_locked_shadow" {
         steps.extend(["cutover.shadow_locked", "cutover.shadow_unlocked"]);
+    }
+    steps
+}
+
+/// Steps at which a whole process dies.
+fn steps(protocol: &str) -> Vec<&'static str> {
+    let mut steps = steps_of_an_attempt(protocol);
+    if protocol == IN_PLACE {
+        steps.extend(["in_place.proved", "cutover.unlocked", "cutover.recorded", "cleanup.drop"]);
+    } else {
+        // `proxy_dies_drained` is elsewhere.
+        steps.retain(|step| *step != "cutover.drained");
     }
     steps
 }

@@ -8,16 +8,14 @@ use mysql_async::prelude::Queryable;
 
 use super::protocols;
 use crate::support::failpoints::Failpoints;
-use crate::support::lab::{Lab, SCHEMA, TABLE};
-use crate::support::load::{Load, Options, table};
+use crate::support::lab::{Lab, TABLE};
+use crate::support::load::Options;
 use crate::support::metrics::{self, Histogram};
-use crate::support::relay::{Loss, Relay};
-use crate::support::servers::{Server, Settings};
+use crate::support::servers::Settings;
 use crate::support::{Admin, Kind, Proxy};
 
 on_both_servers!(
     whoever_goes_round_the_proxy_is_named_and_holds_nobody_up,
-    a_network_that_falls_silent_holds_nobody_up,
     the_watchdog_frees_the_table_of_an_attempt_that_stands_still,
     pauses_between_attempts_grow,
     events_of_the_server_lose_nothing,
@@ -83,47 +81,6 @@ async fn note_says(admin: &mut Admin, id: u64, word: &str) -> Result<()> {
         ensure!(!status.is_final() && Instant::now() < until, "the note does not say {word:?}: {status:?}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-}
-
-/// At each statement of an attempt the engine's connections fall silent, before the server hears it or after. Nothing breaks, nothing
-/// is answered. The application's own connections are not touched: it must go on while the silence lasts, because whatever is
-/// locked is freed from outside; and what arrives late must change nothing.
-async fn a_network_that_falls_silent_holds_nobody_up(kind: Kind) -> Result<()> {
-    let server = Server::start(kind, Settings::default()).await?;
-    let relay = Relay::start(server.port).await?;
-    let proxy = Proxy::start(&relay.address(), &[]).await?;
-    let lab = Lab { proxy, server };
-    let options = Options { clients: 8, think: Duration::from_millis(20), transactions: 0, ..Options::default() };
-    let mut journals = table::prepare(&mut lab.server.connect().await?, SCHEMA, 400, options.clients).await?;
-    let round = Load::start(lab.server.port, SCHEMA, journals.split_off(6), &options).await?;
-    let through = Load::start(lab.proxy.port, SCHEMA, journals, &Options { transactions: 20, ..options }).await?;
-    let mut admin = lab.admin().await?;
-    for protocol in protocols(kind) {
-        let mut statements = vec!["LOCK TABLES `shop`", "RENAME TABLE", "UNLOCK TABLES"];
-        if *protocol != "locked_rename" {
-            statements.push("DROP TABLE `~retired");
-        }
-        for statement in statements {
-            for loss in [Loss::Silence, Loss::SilentAnswer] {
-                let id = postponed(&mut admin, protocol).await?;
-                relay.lose(statement, loss);
-                admin.run(&format!("CUTOVER MIGRATION {id}")).await?;
-                let name = format!("{protocol}: {loss:?} at {statement}");
-                relay.lost(LONG).await.with_context(|| name.clone())?;
-                through.more_statements(60).await.with_context(|| format!("{name}: clients do not go on"))?;
-                round.more_statements(20).await.with_context(|| format!("{name}: clients round the proxy do not go on"))?;
-                relay.be_silent(false);
-                admin.wait_done(id, Duration::from_secs(90)).await.with_context(|| format!("{name}\n{}", lab.proxy.log()))?;
-                lab.assert_nothing_left().await.with_context(|| name)?;
-            }
-        }
-    }
-    let (mut outcome, round) = (through.stop().await?, round.stop().await?);
-    ensure!(round.seen.errors.is_empty(), "{:?}", round.seen.errors);
-    outcome.journals.extend(round.journals);
-    lab.assert_nothing_lost(&outcome).await?;
-    ensure!(outcome.seen.disconnects == 0);
-    nobody_was_held_for_long(&lab.proxy).await
 }
 
 /// The attempt hangs with the tables locked, and nothing in it looks at a clock: its connections are ended from outside.

@@ -8,9 +8,10 @@ use anyhow::{Context, Result, ensure};
 use mysql_async::Row;
 use mysql_async::prelude::Queryable;
 
-use super::server::Relay;
 use super::{LONG, wait_until};
 use crate::support::failpoints::Failpoints;
+use crate::support::relay::Relay;
+use crate::support::replica;
 use crate::support::servers::{APP, Settings, connect};
 use crate::support::{Kind, Proxy, Server, compare};
 
@@ -31,37 +32,7 @@ async fn server(kind: Kind, number: u8) -> Result<Server> {
 /// A server and its replica, which both have everything from now on.
 async fn pair(kind: Kind) -> Result<(Server, Server)> {
     let (first, second) = (server(kind, 1).await?, server(kind, 2).await?);
-    let (mut source, mut replica) = (first.connect().await?, second.connect().await?);
-    let (port, user, password) = (first.port, APP.0, APP.1);
-    let statements = match kind {
-        Kind::MySql => {
-            let gtids: String = source.query_first("SELECT @@GLOBAL.gtid_executed").await?.context("no GTIDs")?;
-            vec![
-                "RESET BINARY LOGS AND GTIDS".to_owned(),
-                format!("SET GLOBAL gtid_purged = '{gtids}'"),
-                format!(
-                    "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {port}, SOURCE_USER = '{user}', SOURCE_PASSWORD = '{password}', \
-                     SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1, SOURCE_SSL = 0"
-                ),
-                "START REPLICA".to_owned(),
-            ]
-        }
-        Kind::MariaDb => {
-            let gtids: String = source.query_first("SELECT @@GLOBAL.gtid_binlog_pos").await?.context("no GTIDs")?;
-            vec![
-                "RESET MASTER".to_owned(),
-                format!("SET GLOBAL gtid_slave_pos = '{gtids}'"),
-                format!(
-                    "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, MASTER_USER = '{user}', MASTER_PASSWORD = '{password}', \
-                     MASTER_USE_GTID = slave_pos"
-                ),
-                "START SLAVE".to_owned(),
-            ]
-        }
-    };
-    for statement in statements {
-        replica.query_drop(&statement).await.context(statement)?;
-    }
+    replica::follow_by_gtid(&second, &first).await?;
     Ok((first, second))
 }
 
@@ -153,7 +124,7 @@ async fn failed_over(kind: Kind, is_purged: bool) -> Result<String> {
     let relay = Relay::start(first.port).await?;
     let failpoints = Failpoints::new()?;
     let (name, value) = failpoints.environment();
-    let proxy = Proxy::start(&format!("127.0.0.1:{}", relay.port), &[(name, &value), ("TIDEGATE_COPY_CHUNK_TARGET_MS", "1")]).await?;
+    let proxy = Proxy::start(&relay.address(), &[(name, &value), ("TIDEGATE_COPY_CHUNK_TARGET_MS", "1")]).await?;
     let mut conn = first.connect().await?;
     conn.query_drop("CREATE DATABASE shop").await?;
     conn.query_drop("CREATE TABLE shop.t (k BIGINT UNSIGNED PRIMARY KEY, c BIGINT UNSIGNED, note VARCHAR(100)) ENGINE=InnoDB").await?;
@@ -193,7 +164,7 @@ async fn failed_over(kind: Kind, is_purged: bool) -> Result<String> {
         }
     }
     let had_copied: u64 = there.query_first("SELECT rows_copied FROM tidegate.migrations").await?.context("no checkpoint")?;
-    relay.target.store(second.port, Ordering::SeqCst);
+    relay.retarget(second.port);
     writers.write_more(200).await?;
     failpoints.go()?;
     admin.run(&format!("RESUME MIGRATION {id}")).await?;

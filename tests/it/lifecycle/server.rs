@@ -1,49 +1,23 @@
 //! The server changes under a migration: another one answers, or its log is gone. Nothing is written where it does not belong.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use mysql_async::prelude::Queryable;
-use tokio::net::{TcpListener, TcpStream};
 
 use super::{LONG, wait_until};
 use crate::engine::copy_is_under_way;
+use crate::support::relay::Relay;
 use crate::support::servers::Settings;
 use crate::support::{Kind, Proxy, Server, compare, lab::Lab};
 
 on_both_servers!(another_server_at_the_address_is_left_alone, purged_log_is_recognised);
 
-/// An address whose server can be exchanged; connections that stand stay where they are.
-pub(super) struct Relay {
-    pub(super) port: u16,
-    pub(super) target: Arc<AtomicU16>,
-}
-
-impl Relay {
-    pub(super) async fn start(target: u16) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let (port, target) = (listener.local_addr()?.port(), Arc::new(AtomicU16::new(target)));
-        let to = target.clone();
-        tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
-                let to = to.load(Ordering::SeqCst);
-                tokio::spawn(async move {
-                    let Ok(mut server) = TcpStream::connect(("127.0.0.1", to)).await else { return };
-                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
-                });
-            }
-        });
-        Ok(Self { port, target })
-    }
-}
-
 /// The second server has a table of the name, and a shadow beside it: without looking who answers, a swap would go through there.
 async fn another_server_at_the_address_is_left_alone(kind: Kind) -> Result<()> {
     let (first, second) = (Server::start(kind, Settings::default()).await?, Server::start(kind, Settings::default()).await?);
     let relay = Relay::start(first.port).await?;
-    let proxy = Proxy::start(&format!("127.0.0.1:{}", relay.port), &[]).await?;
+    let proxy = Proxy::start(&relay.address(), &[]).await?;
     let create = "CREATE TABLE shop.t (k INT PRIMARY KEY, c INT)";
     for server in [&first, &second] {
         let mut conn = server.connect().await?;
@@ -64,13 +38,13 @@ async fn another_server_at_the_address_is_left_alone(kind: Kind) -> Result<()> {
     inside.query_drop("UPDATE shop.t SET c = 5 WHERE k = 1").await?;
     let id = admin.migrate("shop.t", "ADD COLUMN x INT", "WITH strategy = 'copy', verify = false").await?;
     wait_until(&mut admin, id, "the wait for the transaction", |status| status.text("note").contains("transactions on the table")).await?;
-    relay.target.store(second.port, Ordering::SeqCst);
+    relay.retarget(second.port);
     inside.query_drop("COMMIT").await?;
     wait_until(&mut admin, id, "a word on the other server", |status| status.text("note").contains("another server answers")).await?;
     ensure!(compare::definition(&mut there, "shop.t").await? == before, "a table of the other server was changed");
     let left: Option<u64> = there.query_first("SELECT COUNT(*) FROM information_schema.tables WHERE table_schema LIKE '~%'").await?;
     ensure!(left == Some(1), "the other server's side tables were touched: {left:?}");
-    relay.target.store(first.port, Ordering::SeqCst);
+    relay.retarget(first.port);
     admin.wait_done(id, LONG).await?;
     let rows: Vec<(i32, i32)> = first.connect().await?.query("SELECT k, c FROM shop.t WHERE x IS NULL ORDER BY k").await?;
     ensure!(rows == [(1, 5), (2, 2)], "{rows:?}");
