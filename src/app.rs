@@ -132,7 +132,7 @@ async fn serve(config: Arc<Config>, file: Option<&Path>) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     tasks.spawn(admin::http::serve(http, admin::http::State { metrics: metrics.clone(), health: health.clone() }, shutdown.clone()));
     {
-        let (config, health, metrics, shutdown) = (config.clone(), health.clone(), metrics.clone(), shutdown.clone());
+        let (config, health, metrics, shutdown) = (live.clone(), health.clone(), metrics.clone(), shutdown.clone());
         tasks.spawn(async move { admin::probe::watch(&config, &health, &metrics, &shutdown).await });
     }
     service.mend().await;
@@ -257,9 +257,11 @@ fn reload(file: Option<&Path>, sessions: &session::Context) {
         }
     };
     let Reloaded { config, changed, waiting } = sessions.config.load().reloaded(&new);
+    let upstream = config.upstream.clone();
     if !sessions.reload(config) {
         return;
     }
+    sessions.admin.service.reload(&upstream);
     tracing::info!(changed = %changed.join(", "), "the configuration was read again");
     if !waiting.is_empty() {
         tracing::warn!(keys = %waiting.join(", "), "these keys have changed and need a restart of the proxy");

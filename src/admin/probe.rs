@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use tokio_util::sync::CancellationToken;
@@ -20,12 +21,13 @@ const PAUSE: Duration = Duration::from_secs(2);
 ///
 /// # Cancel safety
 /// Dropping the future drops its connection.
-pub async fn watch(config: &Config, health: &Health, metrics: &Metrics, shutdown: &CancellationToken) {
-    let limit = Duration::from_millis(config.upstream.connect_timeout_ms);
+pub async fn watch(settings: &ArcSwap<Config>, health: &Health, metrics: &Metrics, shutdown: &CancellationToken) {
     let mut connection: Option<Conn> = None;
     let mut was_up = None;
     loop {
-        let asked = tokio::time::timeout(limit, ask(config, &mut connection)).await;
+        let config = settings.load_full();
+        let limit = Duration::from_millis(config.upstream.connect_timeout_ms);
+        let asked = tokio::time::timeout(limit, ask(&config, &mut connection)).await;
         let lost = match asked {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(upstream::reason(&error)),
@@ -56,6 +58,7 @@ pub async fn watch(config: &Config, health: &Health, metrics: &Metrics, shutdown
         }
     }
     if let Some(connection) = connection {
+        let limit = Duration::from_millis(settings.load().upstream.connect_timeout_ms);
         let _ = tokio::time::timeout(limit, connection.disconnect()).await;
     }
 }

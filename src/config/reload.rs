@@ -26,6 +26,8 @@ impl Config {
         config.listen.threads = self.listen.threads;
         config.listen.socket.clone_from(&self.listen.socket);
         config.listen.reuse_port.clone_from(&self.listen.reuse_port);
+        config.upstream = new.upstream.clone();
+        config.upstream.address.clone_from(&self.upstream.address);
         let (mut changed, mut waiting) = (Vec::new(), Vec::new());
         for ((section, key, before), (_, _, after)) in self.entries().into_iter().zip(new.entries()) {
             // Passwords are hidden in the entries.
@@ -35,7 +37,13 @@ impl Config {
                 _ => before != after,
             };
             if differs {
-                let is_live = section == "admin" || section == "listen" && !AT_START.contains(&key.as_str());
+                let is_live = match section.as_str() {
+                    "admin" => true,
+                    "listen" => !AT_START.contains(&key.as_str()),
+                    // Gates and migrations belong to the server that they began on.
+                    "upstream" => key != "address",
+                    _ => false,
+                };
                 if is_live { &mut changed } else { &mut waiting }.push(format!("[{section}] {key}"));
             }
         }
@@ -55,12 +63,16 @@ mod tests {
         new.listen.address = ([127, 0, 0, 1], 9).into();
         new.admin.password = "next".into();
         new.upstream.password = "other".into();
+        new.upstream.address = "elsewhere:3306".into();
+        new.upstream.compression = "zstd".into();
         new.copy.workers = 3;
         let reloaded = old.reloaded(&new);
-        assert_eq!(reloaded.changed, ["[admin] password", "[listen] max_connections"]);
-        assert_eq!(reloaded.waiting, ["[copy] workers", "[listen] address", "[upstream] password"]);
+        assert_eq!(reloaded.changed, ["[admin] password", "[listen] max_connections", "[upstream] compression", "[upstream] password"]);
+        assert_eq!(reloaded.waiting, ["[copy] workers", "[listen] address", "[upstream] address"]);
         assert_eq!(reloaded.config.listen.max_connections, 7);
         assert_eq!(reloaded.config.admin.password, "next");
+        assert_eq!((reloaded.config.upstream.password.as_str(), reloaded.config.upstream.compression.as_str()), ("other", "zstd"));
+        assert_eq!(reloaded.config.upstream.address, old.upstream.address);
         assert_eq!((reloaded.config.listen.address, reloaded.config.copy.workers), (old.listen.address, old.copy.workers));
     }
 

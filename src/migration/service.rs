@@ -14,7 +14,7 @@ use super::progress::{Board, options_with};
 use super::runner::{self, Surroundings};
 use super::shadow::{self, Names};
 use super::{Command, Phase, Refusal, Request, Status, instant, preflight};
-use crate::config::{Config, Strategy};
+use crate::config::{self, Config, Strategy};
 use crate::gate::Gates;
 use crate::ids::{MigrationId, TableName};
 use crate::metrics::Metrics;
@@ -64,6 +64,11 @@ impl Service {
         let inner =
             Inner { around, metrics, entries: Mutex::default(), starting: tokio::sync::Mutex::default(), tasks: TaskTracker::new() };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Takes another account or TLS over for the engine's connections from now on.
+    pub fn reload(&self, upstream: &config::Upstream) {
+        self.inner.around.server.reload(upstream);
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<MigrationId, Entry>> {

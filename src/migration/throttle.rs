@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::job::Job;
 use crate::census::latency::Watch;
-use crate::config::{self, Throttle};
+use crate::config::Throttle;
 use crate::upstream::{self, Link, Server};
 
 /// How often the signals are looked at.
@@ -63,7 +63,7 @@ impl Signals {
             link: None,
             patience: Patience { limit: patience, since: None, ignored_until: None },
             watch: job.gates.census().latency.watch(Duration::from_millis(settings.latency_ms)),
-            replicas: settings.replicas().map(|address| Replica::new(address, &job.config.upstream, job.facts.is_mariadb)).collect(),
+            replicas: settings.replicas().map(|address| Replica::new(job.server.at(address), job.facts.is_mariadb)).collect(),
             settings,
         }
     }
@@ -151,21 +151,19 @@ impl Patience {
 
 /// A replica that the settings name.
 struct Replica {
-    address: String,
     server: Server,
     is_mariadb: bool,
     link: Option<Link>,
 }
 
 impl Replica {
-    fn new(address: &str, upstream: &config::Upstream, is_mariadb: bool) -> Self {
-        let upstream = config::Upstream { address: address.to_owned(), ..upstream.clone() };
-        Self { address: address.to_owned(), server: Server::new(&upstream), is_mariadb, link: None }
+    fn new(server: Server, is_mariadb: bool) -> Self {
+        Self { server, is_mariadb, link: None }
     }
 
     /// Why the copy should wait for it.
     async fn complaint(&mut self, lag_most_s: u64) -> Option<String> {
-        let address = self.address.clone();
+        let address = self.server.address().to_owned();
         match self.lag_s().await {
             Ok(Some(lag)) if lag <= lag_most_s => None,
             Ok(Some(lag)) => Some(format!("the replica {address} is {lag} s behind, more than {lag_most_s}")),

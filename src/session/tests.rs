@@ -22,6 +22,7 @@ const CAPABILITIES: u64 = CLIENT_MYSQL | PROTOCOL_41 | TRANSACTIONS | SECURE_CON
 const SALT: &[u8; 20] = b"abcdefghijklmnopqrst";
 
 mod dialogues;
+mod recorded;
 
 type Heard = Arc<Mutex<Vec<String>>>;
 

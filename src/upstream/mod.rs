@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use mysql_async::prelude::Queryable;
 use mysql_async::{ClientIdentity, Conn, DriverError, IoError, Opts, OptsBuilder, Row, SslOpts};
 
@@ -152,8 +153,10 @@ pub fn reason(error: &mysql_async::Error) -> String {
 /// How the engine reaches the server; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Server {
-    upstream: Arc<config::Upstream>,
-    connect_timeout: Duration,
+    /// Shared by all clones, so that a reload reaches every one of them.
+    upstream: Arc<ArcSwap<config::Upstream>>,
+    /// Stays: a run belongs to the server that it began on.
+    address: Arc<str>,
     is_strict: bool,
     takes_any_date: bool,
     /// The only server that may answer.
@@ -164,8 +167,26 @@ pub struct Server {
 impl Server {
     /// The server and account of the configuration.
     pub fn new(upstream: &config::Upstream) -> Self {
-        let connect_timeout = Duration::from_millis(upstream.connect_timeout_ms);
-        Self { upstream: Arc::new(upstream.clone()), connect_timeout, is_strict: false, takes_any_date: false, only: None, in_utc: false }
+        Self {
+            upstream: Arc::new(ArcSwap::from_pointee(upstream.clone())),
+            address: upstream.address.as_str().into(),
+            is_strict: false,
+            takes_any_date: false,
+            only: None,
+            in_utc: false,
+        }
+    }
+
+    /// Takes another account, password or TLS over, for connections from now on; the address stays.
+    pub fn reload(&self, upstream: &config::Upstream) {
+        self.upstream.store(Arc::new(upstream.clone()));
+    }
+
+    /// The same account and TLS at another address, such as a replica's; follows every reload as well.
+    #[must_use]
+    pub fn at(&self, address: &str) -> Self {
+        let upstream = self.upstream.clone();
+        Self { upstream, address: address.into(), is_strict: false, takes_any_date: false, only: None, in_utc: false }
     }
 
     /// The same server, with the engine's connections in UTC: where a TIMESTAMP tells rows apart, and nothing is converted between
@@ -177,7 +198,7 @@ impl Server {
 
     /// `host:port`, for messages.
     pub fn address(&self) -> &str {
-        &self.upstream.address
+        &self.address
     }
 
     /// The same server for writing where no value may be cut to fit, whatever the server's own sql_mode says.
@@ -202,15 +223,17 @@ impl Server {
     /// # Errors
     /// [`Error::Lost`] where the server does not answer in time, [`Error::Server`] where it refuses the account.
     pub async fn connect(&self) -> Result<Link, Error> {
-        let conn = match tokio::time::timeout(self.connect_timeout, open(&self.upstream)).await {
+        let upstream = config::Upstream { address: self.address.to_string(), ..self.upstream.load().as_ref().clone() };
+        let limit = Duration::from_millis(upstream.connect_timeout_ms);
+        let conn = match tokio::time::timeout(limit, open(&upstream)).await {
             Ok(conn) => conn?,
-            Err(_) => return Err(Error::Lost(format!("{} did not answer within {:?}", self.upstream.address, self.connect_timeout))),
+            Err(_) => return Err(Error::Lost(format!("{} did not answer within {limit:?}", self.address))),
         };
         let mut link = Link { conn, is_amid: false };
         if let Some(only) = &self.only {
             let identity = link.cell(only.identity_question()).await?.unwrap_or_default();
             if identity != only.identity {
-                let (address, expected) = (&self.upstream.address, &only.identity);
+                let (address, expected) = (&self.address, &only.identity);
                 return Err(Error::Lost(format!(
                     "another server answers at {address} ({identity}, not {expected}); nothing was written to it"
                 )));

@@ -18,4 +18,4 @@ pub mod scramble;
 pub mod seal;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

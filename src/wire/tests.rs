@@ -17,19 +17,19 @@ use super::reply::{Cursor, Progress, Shape, Tracker};
 /// Replies up to this length are cut at every byte; longer ones around the borders of their packets.
 const EVERY_BYTE_MAX: usize = 1200;
 
-struct Exchange {
-    request: Vec<u8>,
+pub(crate) struct Exchange {
+    pub(crate) request: Vec<u8>,
     /// The request begins with a file: the reply that was begun goes on.
-    goes_on: bool,
+    pub(crate) goes_on: bool,
     /// What the commands in the request are answered with.
-    shapes: Vec<Shape>,
-    reply: Vec<u8>,
+    pub(crate) shapes: Vec<Shape>,
+    pub(crate) reply: Vec<u8>,
 }
 
-struct Conversation {
-    name: String,
-    capabilities: u64,
-    exchanges: Vec<Exchange>,
+pub(crate) struct Conversation {
+    pub(crate) name: String,
+    pub(crate) capabilities: u64,
+    pub(crate) exchanges: Vec<Exchange>,
 }
 
 fn packets(mut bytes: &[u8]) -> Vec<&[u8]> {
@@ -82,7 +82,7 @@ fn read(name: String, bytes: &[u8]) -> Option<Conversation> {
     Some(conversation)
 }
 
-fn conversations() -> Vec<Conversation> {
+pub(crate) fn conversations() -> Vec<Conversation> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/conversations");
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();

@@ -12,6 +12,7 @@ import pathlib
 import subprocess
 import sys
 
+import onebyone
 import suites
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -21,16 +22,19 @@ REPEATS = 4
 class Lab:
     """One server and one proxy, as tests/drivers/lab.rs starts them; both end with the block."""
 
-    def __init__(self, server, options):
+    def __init__(self, server, options, environment=None):
         self.command = [os.environ.get("TIDEGATE_LAB") or ROOT / "target/debug/examples/lab", server, *options]
+        self.environment = {**os.environ, **(environment or {})}
 
     def __enter__(self):
-        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.command} did not start")
-        self.facts = json.loads(line)
-        return self
+        # On a machine that is busy with other things a server may need more than the minute that the lab waits for it.
+        for _ in range(5):
+            self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self.environment)
+            line = self.process.stdout.readline()
+            if line:
+                self.facts = json.loads(line)
+                return self
+        raise RuntimeError(f"{self.command} did not start")
 
     def target(self, way, server):
         port = self.facts["server_port" if way == "direct" else "proxy_port"]
@@ -63,43 +67,48 @@ def differing(direct, proxied):
     return sorted(test for test in direct.keys() | proxied.keys() if direct.get(test) != proxied.get(test))
 
 
-def judge(suite, server, tests):
+def judge(suite, server, tests, note):
     """Repeats tests that came out differently; gives those that stay different and those that are flaky without the proxy."""
     if not tests:
         return [], []
-    seen = {way: {test: set() for test in tests} for way in ("direct", "proxied")}
-    for _ in range(REPEATS):
-        for way in seen:
-            outcomes = run_once(suite, server, way, tests)
-            for test in tests:
-                seen[way][test].add(outcomes.get(test, "absent"))
+    if suite.one_by_one:
+        seen = onebyone.repeat(suite, server, Lab, tests, REPEATS, note)
+    else:
+        seen = {way: {test: set() for test in tests} for way in onebyone.WAYS}
+        for _ in range(REPEATS):
+            for way in seen:
+                outcomes = run_once(suite, server, way, tests)
+                for test in tests:
+                    seen[way][test].add(outcomes.get(test, "absent"))
     different = [test for test in tests if seen["direct"][test] != seen["proxied"][test] and len(seen["direct"][test]) == 1]
     return different, [test for test in tests if test not in different]
 
 
-def compare(suite, server, results):
-    note = {}
+def compare(suite, server, out):
+    note, left = {"panics": 0, "errors": []}, 0
     started = datetime.datetime.now()
-    direct = run_once(suite, server, "direct")
-    proxied = run_once(suite, server, "proxied", note=note)
+    if suite.one_by_one:
+        direct, proxied, left = onebyone.run(suite, server, Lab, out / f"{suite.name}-{server}.jsonl", note)
+    else:
+        direct = run_once(suite, server, "direct")
+        proxied = run_once(suite, server, "proxied", note=note)
     first = differing(direct, proxied)
-    print(f"  {suite.name} on {server}: {len(direct)} tests, {len(first)} differ at first: {first[:20]}", flush=True)
-    different, flaky = judge(suite, server, first[: suite.repeat_at_most])
-    results.append(
-        {
-            "suite": suite.name,
-            "version": suite.version,
-            "server": server,
-            "tests": len(direct),
-            "skipped": sum(outcome == "skip" for outcome in direct.values()),
-            "direct": sorted(test for test, outcome in direct.items() if outcome == "fail"),
-            "proxied": sorted(test for test, outcome in proxied.items() if outcome == "fail"),
-            "different": different + first[suite.repeat_at_most :],
-            "flaky": flaky,
-            "seconds": (datetime.datetime.now() - started).seconds,
-            **note,
-        }
-    )
+    print(f"  {suite.name} on {server}: {len(direct)} tests, {left} left to run, {len(first)} differ at first: {first[:20]}", flush=True)
+    different, flaky = judge(suite, server, first[: suite.repeat_at_most] if not left else [], note)
+    return {
+        "suite": suite.name,
+        "version": suite.version,
+        "server": server,
+        "tests": len(direct),
+        "left": left,
+        "skipped": sum(outcome == "skip" for outcome in direct.values()),
+        "direct": sorted(test for test, outcome in direct.items() if outcome == "fail"),
+        "proxied": sorted(test for test, outcome in proxied.items() if outcome == "fail"),
+        "different": different + first[suite.repeat_at_most if not left else 0 :],
+        "flaky": flaky,
+        "seconds": (datetime.datetime.now() - started).seconds,
+        **note,
+    }
 
 
 def table(results):
@@ -110,8 +119,9 @@ def table(results):
     for one in results:
         names = ", ".join(f"`{test}`" for test in one["different"]) or "none"
         flaky = ", ".join(f"`{test}`" for test in one["flaky"]) or "none"
+        of = f" of {one['tests'] + one['left']}" if one.get("left") else ""
         lines.append(
-            f"| {one['suite']} {one['version']} | {one['server']} | {one['tests']} | {one['skipped']} | {len(one['direct'])} "
+            f"| {one['suite']} {one['version']} | {one['server']} | {one['tests']}{of} | {one['skipped']} | {len(one['direct'])} "
             f"| {len(one['proxied'])} | {names} | {flaky} |"
         )
     return "\n".join(lines)
@@ -121,6 +131,7 @@ def main():
     parser = argparse.ArgumentParser(prog="tests/drivers/run")
     parser.add_argument("suite", nargs="*", help="names; all where none is given")
     parser.add_argument("--list", action="store_true", help="name the suites")
+    parser.add_argument("--table", action="store_true", help="print the table of the last results without running anything")
     wishes = parser.parse_args()
     known = {suite.name: suite for suite in suites.ALL}
     if wishes.list:
@@ -129,9 +140,13 @@ def main():
     unknown = [name for name in wishes.suite if name not in known]
     if unknown:
         parser.error(f"no suite {', '.join(unknown)}; there are {', '.join(known)}")
+    out = ROOT / "target/drivers"
+    if wishes.table:
+        files = (out / f"{name}-{server}.json" for name in wishes.suite or known for server in ("mysql", "mariadb"))
+        print(table([json.loads(file.read_text()) for file in files if file.exists()]))
+        return 0
     servers = [os.environ["SERVER"]] if os.environ.get("SERVER") else ["mysql", "mariadb"]
     results, missing = [], []
-    out = ROOT / "target/drivers"
     out.mkdir(parents=True, exist_ok=True)
     for name in wishes.suite or known:
         suite = known[name]
@@ -144,12 +159,12 @@ def main():
                 missing.append(f"{name} on {server} could not be prepared: {error} {said[-600:]}")
                 print(missing[-1], flush=True)
                 continue
-            compare(suite, server, results)
+            results.append(compare(suite, server, out))
             (out / f"{name}-{server}.json").write_text(json.dumps(results[-1], indent=1))
     report = table(results) + "\n" + "\n".join(missing)
     (out / "report.md").write_text(report + "\n")
     print(report)
-    bad = [one for one in results if one["different"] or one["panics"] or one["tests"] == one["skipped"]]
+    bad = [one for one in results if one["different"] or one["panics"] or one.get("left") or one["tests"] == one["skipped"]]
     return 1 if bad or missing else 0
 
 

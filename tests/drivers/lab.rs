@@ -1,15 +1,17 @@
 //! One server with the proxy in front of it, for programs that are not Rust: `lab mysql|mariadb [SERVER OPTION]...`
-//! writes one line of JSON when both answer, and ends both when its standard input closes.
+//! writes one line of JSON when both answer, and ends both when its standard input closes. `--std-data=DIR` names certificates
+//! for the server and the proxy.
 #![allow(missing_docs, dead_code)]
 
 #[path = "../support/mod.rs"]
 mod support;
 
 use std::io::{Read, Write};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use support::Kind;
-use support::certificates::Authority;
+use support::certificates::{Authority, Pair};
 use support::lab::Lab;
 use support::servers::{APP, Settings};
 
@@ -20,18 +22,34 @@ fn main() -> Result<()> {
         Some("mariadb") => Kind::MariaDb,
         other => bail!("the first argument is {other:?}, neither mysql nor mariadb"),
     };
-    let settings = Settings { more: arguments.collect(), ..Settings::default() };
+    let mut more: Vec<String> = arguments.collect();
     tokio::runtime::Runtime::new()?.block_on(async {
-        // As a direct connection has it: MySQL's server makes itself a certificate and offers TLS, MariaDB's does not.
+        // The server offers TLS, and the proxy on both of its sides: with the server's own certificate where it was given one.
         let authority = Authority::new("the lab's authority")?;
-        let own = authority.sign("proxy", &["127.0.0.1", "localhost"])?;
+        let place = more.iter().position(|option| option.starts_with("--std-data="));
+        let pair = match place.map(|place| more.remove(place)) {
+            // The suites of the servers come with certificates that their results know. The server's account may not read them there.
+            Some(option) => {
+                for name in ["cacert.pem", "server-cert.pem", "server-key.pem"] {
+                    std::fs::copy(Path::new(option.trim_start_matches("--std-data=")).join(name), authority.path(name))?;
+                }
+                let file = |name| authority.path(name).display().to_string();
+                more.push(format!("--ssl-ca={}", file("cacert.pem")));
+                Pair { cert: file("server-cert.pem"), key: file("server-key.pem") }
+            }
+            None => {
+                more.push(format!("--ssl-ca={}", authority.ca()));
+                authority.sign("lab", &["127.0.0.1", "localhost"])?
+            }
+        };
+        more.extend([format!("--ssl-cert={}", pair.cert), format!("--ssl-key={}", pair.key)]);
         let tls = [
             ("TIDEGATE_LISTEN_TLS", "preferred"),
-            ("TIDEGATE_LISTEN_TLS_CERT", own.cert.as_str()),
-            ("TIDEGATE_LISTEN_TLS_KEY", own.key.as_str()),
+            ("TIDEGATE_LISTEN_TLS_CERT", pair.cert.as_str()),
+            ("TIDEGATE_LISTEN_TLS_KEY", pair.key.as_str()),
             ("TIDEGATE_UPSTREAM_TLS", "preferred"),
         ];
-        let lab = Lab::start_with(kind, settings, if kind == Kind::MySql { &tls } else { &[] }).await?;
+        let lab = Lab::start_with(kind, Settings { more, ..Settings::default() }, &tls).await?;
         let mut out = std::io::stdout();
         writeln!(
             out,

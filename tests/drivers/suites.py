@@ -64,6 +64,7 @@ class Suite:
     version = ""
     servers = ("mysql", "mariadb")
     repeat_at_most = 40
+    one_by_one = False  # True: `tests`, `sweep` and `run_one` in the place of `run`
     databases = ("test",)
     charset = "utf8mb4"
 
@@ -407,6 +408,8 @@ class Regression(Suite):
 
     name = "regression"
     databases = ()
+    one_by_one = True
+    repeat_at_most = 100
     sweeper = """
         SET SESSION sql_mode = '', foreign_key_checks = 0, lock_wait_timeout = 5, group_concat_max_len = 100000;
         SELECT CONCAT('DROP DATABASE `', schema_name, '`;') FROM information_schema.schemata
@@ -426,10 +429,20 @@ class Regression(Suite):
     def server_options(self, server):
         # What the suite's own configuration sets, as far as results show it.
         options = ["--log-bin-trust-function-creators=1", "--loose-performance-schema=ON", "--loose-explain-format=TRADITIONAL"]
+        options += [f"--std-data={self.home(server) / 'std_data'}"]
         if server == "mariadb":
             options += ["--character-set-server=latin1", "--default-storage-engine=myisam", "--use-stat-tables=preferably"]
             options += ["--histogram-type=json_hb", "--sort-buffer-size=256K", "--max-heap-table-size=1M", "--key-buffer-size=1M"]
         return options
+
+    def environment(self, server, place):
+        """Of the server: the suite's time zone, and a place from which it reaches the suite's data where the tests look for them."""
+        (place / "tmp").mkdir()
+        (place / "log").mkdir()
+        shutil.copytree(self.home(server) / "std_data", place / "std_data")
+        for folder in (place, place / "tmp"):
+            folder.chmod(0o777)
+        return {"TMPDIR": str(place), "TZ": "GMT-3"}
 
     def prepare(self, server):
         call([PROJECT / "tests/support/install-servers", f"{server}-test"])
@@ -443,19 +456,27 @@ class Regression(Suite):
         files = (file for file in sorted(folder.glob("*.test")) if not list(folder.glob(f"{file.stem}*.opt")))
         files = (file for file in files if not any((folder / (file.stem + end)).exists() for end in (".cnf", ".sh", "-master.sh")))
         names = [file for file in files if not re.search(own, file.read_text(errors="replace"))]
-        # The whole takes hours: EVERY=8 runs every eighth, with FIRST=1 beginning at the second one.
-        return names[int(os.environ.get("FIRST", "0")) :: int(os.environ.get("EVERY", "1"))]
+        return {f"main.{file.stem}": file for file in names[int(os.environ.get("FIRST", "0")) :: int(os.environ.get("EVERY", "1"))]}
 
     def sweep(self, target):
+        """Takes away what tests left; gives the rest of the server's state, nothing where it does not answer."""
         shell = [SERVERS / "bin" / ("mysql" if target.server == "mysql" else "mariadb"), "--no-defaults", f"--socket={target.socket}", "-uroot"]
-        _, drops = attempt([*shell, "-N", "-r"], 60, input=self.sweeper)
+        status, drops = attempt([*shell, "-N", "-r"], 60, input=self.sweeper)
+        if status:
+            return None
         drops += "CREATE DATABASE test; CREATE DATABASE mtr; CREATE PROCEDURE mtr.add_suppression(pattern VARCHAR(255)) DO 0;"
         attempt([*shell, "--force"], 60, input=drops)
+        variables = "performance_schema" if target.server == "mysql" else "information_schema"
+        state = f"""SET SESSION group_concat_max_len = 1000000;
+            SELECT COUNT(*) FROM information_schema.tables WHERE table_schema IN ('mysql', 'sys');
+            SELECT MD5(GROUP_CONCAT(variable_name, '=', variable_value ORDER BY variable_name)) FROM {variables}.global_variables
+              WHERE variable_name NOT LIKE 'gtid%';"""
+        status, said = attempt([*shell, "-N"], 60, input=state)
+        return None if status else said
 
-    def run(self, target, only):
-        home, work, bin = self.home(target.server), fresh(self.folder / target.server), self.programs(target.server)
-        (work / "tmp").mkdir()
-        (work / "log").mkdir()
+    def run_one(self, target, file, place):
+        """Runs one test; gives its outcome and the last of what it wrote. `place` is what `environment` has prepared."""
+        home, bin = self.home(target.server), self.programs(target.server)
         client = f"--no-defaults --host={HOST} --port={target.port} --user=root --protocol=tcp"
         environment = {
             **os.environ,
@@ -463,28 +484,19 @@ class Regression(Suite):
             "TZ": "GMT-3",
             "USE_RUNNING_SERVER": "1",
             "MYSQL_TEST_DIR": str(home),
-            "MYSQLTEST_VARDIR": str(work),
-            "MYSQL_TMP_DIR": str(work / "tmp"),
+            "MYSQLTEST_VARDIR": str(place),
+            "MYSQL_TMP_DIR": str(place / "tmp"),
             "MASTER_MYPORT": str(target.port),
             "MASTER_MYSOCK": target.socket,
             "MARIADB_PLUGIN_DIR": str(next((SERVERS / "mariadb-test/usr/lib").glob("*/libmariadb3/plugin"), "")),
             **{f"MYSQL{name}": f"{bin}/mysql{name.lower().lstrip('_')} {client}" for name in ("", "_DUMP", "_SHOW", "_IMPORT", "ADMIN", "_CHECK", "_SLAP")},
             "MYSQL_TEST": f"{bin}/mysqltest {client}",
         }
-        outcomes = {}
-        for file in self.tests(target.server):
-            name = f"main.{file.stem}"
-            if only is not None and name not in only:
-                continue
-            self.sweep(target)
-            result = next((f for f in (file.with_suffix(".result"), home / "r" / f"{file.stem}.result") if f.exists()), None)
-            command = [bin / "mysqltest", *client.split(), "--database=test", "--silent", f"--basedir={home}/", f"--tmpdir={work}/tmp", f"--logdir={work}/log"]
-            command += [f"--test-file={file}", *([f"--result-file={result}"] if result else [])]
-            status, said = attempt(command, 90, cwd=home, env=environment)
-            outcomes[name] = {0: "pass", 62: "skip"}.get(status, "fail")
-            with open(work / "output.txt", "a") as out:
-                out.write(f"{name} {outcomes[name]}\n{said[-1500:] if status not in (0, 62) else ''}\n")
-        return outcomes
+        result = next((f for f in (file.with_suffix(".result"), home / "r" / f"{file.stem}.result") if f.exists()), None)
+        command = [bin / "mysqltest", *client.split(), "--database=test", "--silent", f"--basedir={home}/", f"--tmpdir={place}/tmp", f"--logdir={place}/log"]
+        command += [f"--test-file={file}", *([f"--result-file={result}"] if result else [])]
+        status, said = attempt(command, 180, cwd=home, env=environment)
+        return {0: "pass", 62: "skip"}.get(status, "fail"), said[-1500:] if status not in (0, 62) else ""
 
 
 ALL = [PyMySQL(), MySQLClient(), MariaDBConnector(), AioMySQL(), MySQL2(), NodeMySQL(), MySQLAsync(), MySQLAsyncCompressed(), ClientTest(), Regression()]
