@@ -12,7 +12,7 @@ use crate::support::lab::Lab;
 use crate::support::process::free_port;
 use crate::support::proxy::ADMIN;
 use crate::support::raw::{BASE, Raw};
-use crate::support::servers::{APP, ENGINE, Settings, connect, options};
+use crate::support::servers::{APP, Settings, connect, options};
 use crate::support::{Admin, Kind, Proxy, Server};
 
 on_both_servers!(
@@ -21,7 +21,6 @@ on_both_servers!(
     silent_sessions_are_closed_and_busy_ones_are_not,
     one_user_may_have_so_many_sessions,
     sighup_reads_the_settings_again,
-    the_engines_password_changes_without_a_restart,
     a_stop_waits_for_open_transactions_and_not_for_ever,
     another_process_takes_over_without_a_closed_door,
     a_server_that_is_full_or_blocks_the_host_is_heard,
@@ -140,27 +139,6 @@ async fn sighup_reads_the_settings_again(kind: Kind) -> Result<()> {
     before.rows("SHOW VERSION").await.context("a session that is open must go on")?;
     ensure!(!lab.proxy.log().contains("another-password"));
     lab.proxy.assert_clean_log(&["everything stays as it was"])
-}
-
-async fn the_engines_password_changes_without_a_restart(kind: Kind) -> Result<()> {
-    let folder = tempfile::Builder::new().prefix("tidegate-password-").tempdir()?;
-    let file = folder.path().join("password");
-    std::fs::write(&file, ENGINE.1)?;
-    let name = file.display().to_string();
-    let settings = [("TIDEGATE_UPSTREAM_PASSWORD", ""), ("TIDEGATE_UPSTREAM_PASSWORD_FILE", name.as_str())];
-    let lab = Lab::start_with(kind, Settings::default(), &settings).await?;
-    lab.sql(&["CREATE DATABASE shop", "CREATE TABLE shop.kept (id INT PRIMARY KEY)"]).await?;
-    lab.sql(&[&format!("ALTER USER '{}'@'%' IDENTIFIED BY 'another-password'", ENGINE.0)]).await?;
-    let mut admin = lab.admin().await?;
-    let change = ("shop.kept", "ADD COLUMN more INT", "WITH strategy = 'copy'");
-    ensure!(admin.migrate(change.0, change.1, change.2).await.is_err(), "the engine is not to have the new password yet");
-    std::fs::write(&file, "another-password")?;
-    lab.proxy.signal("HUP")?;
-    wait_for(&lab.proxy, "changed=[upstream] password").await?;
-    let id = admin.migrate(change.0, change.1, change.2).await.context("with the new password")?;
-    admin.wait_done(id, Duration::from_secs(120)).await?;
-    ensure!(!lab.proxy.log().contains("another-password"));
-    Ok(())
 }
 
 async fn a_stop_waits_for_open_transactions_and_not_for_ever(kind: Kind) -> Result<()> {
