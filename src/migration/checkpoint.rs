@@ -49,17 +49,21 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS `tidegate`.`migrations` (
     course VARCHAR(32) NOT NULL DEFAULT '',
     definition_before LONGTEXT NULL,
     definition_after LONGTEXT NULL,
-    triggers LONGTEXT NULL
+    triggers LONGTEXT NULL,
+    foreign_keys LONGTEXT NULL,
+    ties LONGTEXT NULL
 ) ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
 
 /// Columns that stores of earlier versions lack.
-const ADDED: [(&str, &str); 11] = [
+const ADDED: [(&str, &str); 13] = [
     ("swaps", "BIGINT UNSIGNED NOT NULL DEFAULT 0"),
     ("swaps_wanted", "BIGINT UNSIGNED NOT NULL DEFAULT 0"),
     ("swapped_at", "DATETIME(6) NULL"),
     ("is_turned", "TINYINT NOT NULL DEFAULT 0"),
     ("is_window_over", "TINYINT NOT NULL DEFAULT 0"),
     ("triggers", "LONGTEXT NULL"),
+    ("foreign_keys", "LONGTEXT NULL"),
+    ("ties", "LONGTEXT NULL"),
     ("gtids_through", "LONGTEXT NULL"),
     ("gtids_applied", "LONGTEXT NULL"),
     ("course", "VARCHAR(32) NOT NULL DEFAULT ''"),
@@ -135,6 +139,8 @@ pub struct Stored {
     pub definition_after: String,
     /// Triggers that an attempt may have taken off, as [`super::triggers::Triggers::write`] gave them; empty where none are missing.
     pub triggers: String,
+    /// What an attempt may have done about foreign keys, as [`super::foreign_keys::Ties::write`] gave it; empty where all are as they must be.
+    pub ties: String,
 }
 
 /// What a run changes as it goes.
@@ -223,7 +229,7 @@ pub async fn read(link: &mut Link, condition: &str) -> Result<Vec<Stored>, Error
             "SELECT migration_id, schema_name, table_name, alter_specification, options, phase, is_paused, is_cancelled, is_copied, server_identity, \
              binlog_file, binlog_position, watermark, rows_copied, rows_total, cutover_attempts, held_statements, longest_stall_us, steps, error_code, \
              error, started_at, finished_at, deferred_indexes, swaps, swaps_wanted, is_turned, is_window_over, \
-             gtids_through, gtids_applied, course, definition_before, definition_after, triggers FROM `tidegate`.`migrations` WHERE {condition} ORDER BY migration_id"
+             gtids_through, gtids_applied, course, definition_before, definition_after, triggers, ties FROM `tidegate`.`migrations` WHERE {condition} ORDER BY migration_id"
         ))
         .await?;
     Ok(rows.iter().filter_map(|row| parse(row)).collect())
@@ -264,6 +270,7 @@ fn parse(row: &[String]) -> Option<Stored> {
         definition_before: text(31),
         definition_after: text(32),
         triggers: text(33),
+        ties: text(34),
     })
 }
 
@@ -293,6 +300,32 @@ pub async fn set_swapped(link: &mut Link, id: MigrationId, phase: Phase, swaps: 
 pub async fn set_turned(link: &mut Link, id: MigrationId, position: &Position) -> Result<(), Error> {
     let file = literal(&position.file);
     set(link, id, &format!("binlog_file = {file}, binlog_position = {}, is_turned = 1", position.offset)).await
+}
+
+/// Stores the foreign keys that the table shall have after the swap.
+///
+/// # Errors
+/// As the server says.
+pub async fn set_foreign_keys(link: &mut Link, id: MigrationId, keys: &str) -> Result<(), Error> {
+    set(link, id, &format!("foreign_keys = {}", literal(keys))).await
+}
+
+/// Stores what an attempt is about to do about foreign keys; empty: all are as they must be.
+///
+/// # Errors
+/// As the server says.
+pub async fn set_ties(link: &mut Link, id: MigrationId, ties: &str) -> Result<(), Error> {
+    set(link, id, &format!("ties = {}", literal(ties))).await
+}
+
+/// The foreign keys that the table shall have after the swap, and what an attempt may have done.
+///
+/// # Errors
+/// As the server says.
+pub async fn ties(link: &mut Link, id: MigrationId) -> Result<(String, String), Error> {
+    let sql = format!("SELECT foreign_keys, ties FROM `tidegate`.`migrations` WHERE migration_id = {id}");
+    let mut row = link.texts(&sql).await?.pop().unwrap_or_default().into_iter();
+    Ok((row.next().unwrap_or_default(), row.next().unwrap_or_default()))
 }
 
 /// Stores the triggers that an attempt is about to take off; empty: all are there.

@@ -60,7 +60,7 @@ pub async fn table(link: &mut Link, name: &TableName) -> Result<Table, Error> {
 }
 
 /// All names by which a statement can reach a table: its own, views, stored programs, tables whose triggers mention it,
-/// and tables that its foreign keys lead to (writing to those locks it too).
+/// and tables on either side of foreign keys (writing to those locks it too, and a cut-over locks them).
 ///
 /// # Errors
 /// As the server says.
@@ -75,6 +75,14 @@ pub async fn hot_names(link: &mut Link, name: &TableName) -> Result<Vec<String>,
         ))
         .await?;
     add(&mut names, parents);
+    let children = link
+        .texts(&format!(
+            "SELECT DISTINCT TABLE_NAME FROM information_schema.KEY_COLUMN_USAGE WHERE REFERENCED_TABLE_SCHEMA = {} AND REFERENCED_TABLE_NAME = {}",
+            literal(&name.schema),
+            literal(&name.table)
+        ))
+        .await?;
+    add(&mut names, children);
     add(&mut names, tables_of_triggers(link, name).await?);
     let mut others = Vec::new();
     for (what, schema, name, text) in [

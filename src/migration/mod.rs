@@ -18,6 +18,7 @@ mod error;
 mod failover;
 mod final_form;
 mod finish;
+mod foreign_keys;
 mod in_place;
 mod instant;
 mod job;

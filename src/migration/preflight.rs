@@ -4,7 +4,7 @@ use super::Refusal;
 use super::cutover::protocol::{self, Way};
 use super::error::Error;
 use super::shadow::Names;
-use super::triggers;
+use super::{foreign_keys, triggers};
 use crate::config::Protocol;
 use crate::ids::TableName;
 use crate::schema::mapping::{Mapping, Pair};
@@ -60,18 +60,25 @@ pub fn check_specification(specification: &str) -> Result<Vec<Clause>, Error> {
     Ok(clauses)
 }
 
-/// Checks server and table. `link` is one of the engine's.
+/// Checks server and table. `link` is one of the engine's; `has_window`: a revert window is asked for.
 ///
 /// # Errors
 /// A [`Refusal`], or the server.
-pub async fn check(link: &mut Link, facts: &Facts, table: &TableName, specification: &str, wish: Protocol) -> Result<Checked, Error> {
+pub async fn check(
+    link: &mut Link,
+    facts: &Facts,
+    table: &TableName,
+    specification: &str,
+    wish: Protocol,
+    has_window: bool,
+) -> Result<Checked, Error> {
     let clauses = check_specification(specification)?;
     check_account(link, facts).await?;
     check_log(link, facts).await?;
     let table = check_table(link, table).await?;
-    check_neighbours(link, &table).await?;
     let names = Names::of(&table);
     let way = protocol::choose(wish, facts, &names)?;
+    foreign_keys::check(link, facts, &table, specification, way == Way::LockedRename, has_window).await?;
     protocol::check(way, facts, link).await?;
     if way == Way::SentryLockedShadow && triggers::are_on(link, &table).await? {
         return not_yet(format!(
@@ -164,33 +171,7 @@ async fn check_table(link: &mut Link, table: &TableName) -> Result<TableName, Er
     Ok(TableName::new(schema.clone(), name.clone()))
 }
 
-async fn check_neighbours(link: &mut Link, table: &TableName) -> Result<(), Error> {
-    let (schema, name) = (literal(&table.schema), literal(&table.table));
-    let child = link
-        .texts(&format!(
-            "SELECT TABLE_SCHEMA, TABLE_NAME, CONSTRAINT_NAME FROM information_schema.KEY_COLUMN_USAGE \
-             WHERE REFERENCED_TABLE_SCHEMA = {schema} AND REFERENCED_TABLE_NAME = {name} LIMIT 1"
-        ))
-        .await?;
-    if let Some([child_schema, child, constraint]) = child.first().map(Vec::as_slice) {
-        return not_yet(format!(
-            "the foreign key {constraint} of {child_schema}.{child} refers to {table}; tables that others refer to cannot be migrated yet. \
-             Drop the foreign key, migrate, add it again"
-        ));
-    }
-    let own = link
-        .cell(&format!("SELECT CONSTRAINT_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = {schema} AND TABLE_NAME = {name}"))
-        .await?;
-    if let Some(constraint) = own {
-        return not_yet(format!(
-            "{table} has the foreign key {constraint}; its rows in the shadow would keep the parent's rows from being deleted, so such tables cannot be \
-             migrated yet. Drop the foreign key, migrate, add it again"
-        ));
-    }
-    Ok(())
-}
-
-/// What the shadow shows about foreign keys that the ALTER itself adds or drops: they cannot be carried over yet.
+/// What the shadow shows about foreign keys that the ALTER itself adds: they cannot be carried over yet.
 ///
 /// # Errors
 /// A [`Refusal`], or the server.

@@ -6,6 +6,7 @@ use super::apply::overlap::Overlap;
 use super::apply::pending::Pending;
 use super::checkpoint::{self, Progress};
 use super::error::Error;
+use super::foreign_keys::{ForeignKey, Stage};
 use super::job::{Job, PENDING_MOST};
 use super::keys::{KeyRange, Keys};
 use super::phase::Event;
@@ -14,7 +15,7 @@ use super::shadow::{self, Names};
 use super::site::Site;
 use super::statements::Statements;
 use super::tail::Start;
-use super::{Refusal, deferred, describe, failover, final_form, in_place, preflight, triggers};
+use super::{Refusal, deferred, describe, failover, final_form, foreign_keys, in_place, preflight, triggers};
 use crate::gate::Installed;
 use crate::schema::key::Key;
 use crate::schema::mapping::{self, Mapping};
@@ -48,7 +49,8 @@ pub struct Prepared {
 pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Error> {
     let table = grip.stored.table.clone();
     let protocol = grip.stored.options.cutover.unwrap_or(around.config.cutover.protocol);
-    let checked = preflight::check(&mut grip.link, &grip.facts, &table, &grip.stored.specification, protocol).await?;
+    let has_window = !grip.stored.options.revert_window.unwrap_or_else(|| around.config.cutover.revert_window()).is_zero();
+    let checked = preflight::check(&mut grip.link, &grip.facts, &table, &grip.stored.specification, protocol, has_window).await?;
     let names = checked.names.clone();
     let source = describe::table(&mut grip.link, &names.source).await?;
     preflight::check_columns(&names.source, &source)?;
@@ -62,7 +64,8 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Err
     if !resumable {
         // First: a shadow that is half made must never be taken for one with a place in the log.
         checkpoint::clear_start(&mut grip.link, grip.stored.id).await?;
-        create_shadow(&grip.server, &mut grip.link, &names, &grip.stored.specification).await?;
+        let keys = create_shadow(&grip.server, &mut grip.link, &names, &grip.stored.specification).await?;
+        checkpoint::set_foreign_keys(&mut grip.link, grip.stored.id, &foreign_keys::write_keys(&keys)).await?;
         preflight::check_engine(&mut grip.link, &names).await?;
         preflight::check_added_foreign_keys(&mut grip.link, &names).await?;
         triggers::try_on_shadow(&mut grip.link, &grip.server, &names).await?;
@@ -218,20 +221,28 @@ async fn begin(grip: &mut Grip, names: &Names) -> Result<(Start, Progress), Erro
     Ok((Start::At(position), progress))
 }
 
-/// Creates the shadow and gives it the ALTER verbatim: the server is the judge of it.
-async fn create_shadow(server: &Server, link: &mut Link, names: &Names, specification: &str) -> Result<(), Error> {
-    shadow::create(server, names, str::to_owned).await?;
+/// Creates the shadow and gives it the ALTER verbatim: the server is the judge of it. Gives the foreign keys that the table has
+/// afterwards; the shadow has none.
+async fn create_shadow(server: &Server, link: &mut Link, names: &Names, specification: &str) -> Result<Vec<ForeignKey>, Error> {
+    shadow::create(server, names, foreign_keys::without_foreign_keys).await?;
+    let stage = Stage::set(link, names).await?;
     // The operator's words are read under the server's own sql_mode, as his shell's would be.
     let mut judge = server.connect().await?;
-    judge.run("SET SESSION foreign_key_checks = 0").await?;
+    if stage.is_empty() {
+        // What the ALTER adds is refused later, with a remedy.
+        judge.run("SET SESSION foreign_key_checks = 0").await?;
+    }
     if let Err(error) = judge.run(&format!("ALTER TABLE {} {specification}", names.shadow.quoted())).await {
         if error.is_lost() {
             return Err(error.into());
         }
-        return Err(Refusal::of_stand_in(&error, &names.shadow, &names.source).into());
+        return Err(stage.real_words(Refusal::of_stand_in(&error, &names.shadow, &names.source)).into());
     }
     if !shadow::look(link, names).await?.shadow {
         return Err(Error::Changed(format!("the ALTER moved the shadow of {} elsewhere; it cannot be followed", names.source)));
     }
-    Ok(())
+    if stage.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(stage.strike(link, names).await?)
 }

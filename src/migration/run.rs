@@ -187,7 +187,7 @@ pub async fn swap(
             // The server would refuse the ALTER too, or the table has changed: another attempt would only hide it.
             Err(error @ (Error::Refused(_) | Error::Changed(_) | Error::Damaged(_))) => {
                 grip.step(Event::NotSwapped).await?;
-                runner::settle_triggers(grip).await?;
+                runner::settle_around(grip).await?;
                 return Err(error);
             }
             Err(error) => (Outcome::NotCommitted("not_begun", error.to_string()), cutover::Report::default()),
@@ -203,7 +203,7 @@ pub async fn swap(
                 stored?;
                 grip.step(Event::Swapped).await?;
                 crate::failpoints::reach("cutover.recorded").await?;
-                runner::settle_triggers(grip).await?;
+                runner::settle_around(grip).await?;
                 return Ok(());
             }
             Outcome::NotCommitted(kind, reason) => {
@@ -211,7 +211,7 @@ pub async fn swap(
                 note_called_off(job, &report, kind, &reason, refused);
                 stored?;
                 grip.step(Event::NotSwapped).await?;
-                runner::settle_triggers(grip).await?;
+                runner::settle_around(grip).await?;
                 final_form::restore(job).await?;
                 drop(turn);
                 job.board.set_note(format!("attempt {refused} was called off: {reason}"));

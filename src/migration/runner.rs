@@ -20,7 +20,7 @@ use super::phase::{Event, Phase};
 use super::policy::{self, Decision};
 use super::progress::Board;
 use super::shadow::{self, Names};
-use super::triggers;
+use super::{foreign_keys, triggers};
 use crate::config::Config;
 use crate::gate::Gates;
 use crate::ids::MigrationId;
@@ -203,7 +203,7 @@ async fn drive(around: &Arc<Surroundings>, board: &Arc<Board>, id: MigrationId, 
     if matches!(grip.phase, Phase::CuttingOver | Phase::Ambiguous | Phase::SwappingBack) {
         read_the_truth(&mut grip).await?;
     }
-    settle_triggers(&mut grip).await?;
+    settle_around(&mut grip).await?;
     match grip.phase {
         phase if phase.is_final() => return Ok(()),
         Phase::Reversible | Phase::Reverting => return after_swap(around, &mut grip).await,
@@ -290,18 +290,20 @@ pub async fn settle_truth(grip: &mut Grip) -> Result<(), Error> {
     }
 }
 
-/// Puts on the triggers that an attempt may have taken off and not put on again.
+/// Puts on the triggers that an attempt may have taken off and not put on again, and brings foreign keys to where they belong.
 ///
 /// # Errors
 /// As the server says.
-pub async fn settle_triggers(grip: &mut Grip) -> Result<(), Error> {
+pub async fn settle_around(grip: &mut Grip) -> Result<(), Error> {
     let id = grip.id();
     let stored = checkpoint::triggers(&mut grip.link, id).await?;
-    triggers::settle(&mut grip.link, &grip.server, id, &stored, &grip.stored.table).await
+    triggers::settle(&mut grip.link, &grip.server, id, &stored, &grip.stored.table).await?;
+    let (_, ties) = checkpoint::ties(&mut grip.link, id).await?;
+    foreign_keys::settle_stored(&mut grip.link, &grip.stored.table, id, &ties).await
 }
 
 /// What cannot wait until the run of a migration is taken over: before the first client comes in, the tables that a proxy left without
-/// their triggers when it died get them back. Where another proxy has the migration, nothing is done.
+/// their triggers when it died get them back, and their children point to them. Where another proxy has the migration, nothing is done.
 ///
 /// # Errors
 /// As the server says.
@@ -314,6 +316,7 @@ pub async fn mend(server: &Server, stored: &Stored) -> Result<(), Error> {
     let facts = Facts::read(&mut link).await?;
     settle::end_stragglers(&mut link, &Names::after_swaps(&stored.table, stored.swaps), stored.id).await?;
     triggers::settle(&mut link, &server.only(&facts), stored.id, &stored.triggers, &stored.table).await?;
+    foreign_keys::settle_stored(&mut link, &stored.table, stored.id, &stored.ties).await?;
     link.close().await;
     Ok(())
 }

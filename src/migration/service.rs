@@ -100,11 +100,12 @@ impl Service {
             let message = "an ALTER in place leaves no old table to swap back; leave revert_window_s or strategy = 'instant' out";
             return Err(Refusal::new(1235, *b"42000", message).into());
         }
-        let is_tried = instant::may_be_tried(strategy, !window.is_zero(), &clauses)?;
+        let has_window = !window.is_zero();
+        let is_tried = instant::may_be_tried(strategy, has_window, &clauses)?;
         let mut link = self.inner.around.server.connect_engine().await?;
         let facts = Facts::read(&mut link).await?;
         let protocol = request.options.cutover.unwrap_or(self.inner.around.config.cutover.protocol);
-        let checked = preflight::check(&mut link, &facts, &request.table, &request.specification, protocol).await;
+        let checked = preflight::check(&mut link, &facts, &request.table, &request.specification, protocol, has_window).await;
         // What keeps a table from being copied does not keep the server from altering it.
         let (table, obstacle) = match checked {
             Ok(checked) => (checked.table, None),
@@ -234,7 +235,7 @@ impl Service {
             return Ok(());
         }
         checkpoint::upgrade(&mut link).await?;
-        for stored in checkpoint::read(&mut link, "triggers <> ''").await? {
+        for stored in checkpoint::read(&mut link, "triggers <> '' OR ties <> ''").await? {
             runner::mend(server, &stored).await?;
         }
         link.close().await;

@@ -28,6 +28,7 @@ mod compression;
 mod cutover;
 mod engine;
 mod faults;
+mod foreign_keys;
 mod gate;
 mod generator;
 mod harness;

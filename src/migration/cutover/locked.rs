@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use super::super::apply;
 use super::super::error::Error;
 use super::super::final_form;
+use super::super::foreign_keys::{self, Ties};
 use super::super::job::Job;
 use super::super::tail::Reached;
 use super::super::triggers::Triggers;
@@ -34,6 +35,12 @@ pub(super) struct Attempt<'a> {
     pub(super) triggers: Triggers,
     /// Some of them may be off.
     pub(super) is_bare: bool,
+    /// The foreign keys on both sides.
+    pub(super) ties: Ties,
+    /// Some of them may be where they must not stay.
+    pub(super) is_tied: bool,
+    /// What that took so far; to settle it takes about twice as much.
+    pub(super) tied_for: Duration,
 }
 
 impl Attempt<'_> {
@@ -50,7 +57,7 @@ impl Attempt<'_> {
     /// MySQL end the transaction of one that has a view on the table open (1213).
     pub(super) fn may_rename(&self) -> Result<(), upstream::Error> {
         let left = self.hold_ends.saturating_duration_since(Instant::now());
-        if left >= self.job.max_hold() * 2 / 5 {
+        if left >= self.job.max_hold() * 2 / 5 + self.tied_for * 2 {
             return Ok(());
         }
         Err(upstream::Error::TooLong(self.job.max_hold() - left, "what comes before the RENAME; too little of max_hold is left for it"))
@@ -127,6 +134,43 @@ impl Attempt<'_> {
             Err(error) => tracing::debug!(migration = %self.job.id, %error, "the triggers could not be put on under the lock"),
         }
         self.steps.mark("triggers_on");
+    }
+
+    /// Gives the shadow the table's foreign keys, and each child a second one to the shadow; everything is locked and applied.
+    pub(super) async fn tie(&mut self, link: &mut Link) -> Result<(), Error> {
+        if self.ties.is_empty() {
+            return Ok(());
+        }
+        self.is_tied = true;
+        let began = Instant::now();
+        let tied = self.ties.tie(link, &self.job.names, self.job.id);
+        Self::within(self.deadline, "ALTER TABLE … ADD FOREIGN KEY", tied).await?;
+        self.tied_for = began.elapsed();
+        self.steps.mark("foreign_keys");
+        Ok(crate::failpoints::reach("cutover.tied").await?)
+    }
+
+    /// Brings foreign keys to where they belong, whichever table has the name; `link` has all of them locked. What does not succeed is
+    /// done again before the gate opens.
+    pub(super) async fn settle_ties(&mut self, link: &mut Link) {
+        if !self.is_tied {
+            return;
+        }
+        self.allow_for_rename();
+        let settled = async {
+            crate::failpoints::reach("cutover.untying").await?;
+            Self::within(
+                self.deadline,
+                "ALTER TABLE … DROP FOREIGN KEY",
+                foreign_keys::settle(link, &self.job.names, self.job.id, &self.ties),
+            )
+            .await
+        };
+        match settled.await {
+            Ok(()) => self.is_tied = false,
+            Err(error) => tracing::debug!(migration = %self.job.id, %error, "the foreign keys could not be settled under the lock"),
+        }
+        self.steps.mark("foreign_keys_settled");
     }
 
     /// I-G6: from this moment on a snapshot that is older must not read the table. Noted before the RENAME is issued, as a

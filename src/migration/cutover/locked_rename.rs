@@ -14,9 +14,15 @@ use crate::gate::Held;
 /// Where nothing was renamed.
 pub(super) async fn swap(attempt: &mut Attempt<'_>, held: &Held, crew: Crew) -> Result<Outcome, Error> {
     let names = &attempt.job.names;
-    let sql = format!("LOCK TABLES {} WRITE, {} WRITE", names.source.quoted(), names.shadow.quoted());
+    let sql = format!("LOCK TABLES {} WRITE, {} WRITE{}", names.source.quoted(), names.shadow.quoted(), attempt.ties.locks(names));
     let lock = (sql.as_str(), "LOCK TABLES: somebody who bypasses the proxy has the table open");
-    let caught_up = lock_and_catch_up(attempt, held, crew, lock, Applier::Lock).await?;
+    let mut caught_up = lock_and_catch_up(attempt, held, crew, lock, Applier::Lock).await?;
+    if let Err(error) = attempt.tie(&mut caught_up.crew.lock).await {
+        attempt.settle_ties(&mut caught_up.crew.lock).await;
+        attempt.put_triggers_on(&mut caught_up.crew.lock).await;
+        caught_up.crew.unlock().await;
+        return Err(error);
+    }
     Ok(rename(attempt, caught_up).await)
 }
 
@@ -25,6 +31,7 @@ async fn rename(attempt: &mut Attempt<'_>, caught_up: CaughtUp<'_>) -> Outcome {
     held.set_step("rename");
     let injected = crate::failpoints::reach("cutover.rename_issued").await.map_err(|error| error.to_string());
     if let Err(reason) = injected.and_then(|()| attempt.may_rename().map_err(|error| error.to_string())) {
+        attempt.settle_ties(&mut crew.lock).await;
         attempt.put_triggers_on(&mut crew.lock).await;
         crew.unlock().await;
         return Outcome::NotCommitted("not_locked", reason);
@@ -39,7 +46,8 @@ async fn rename(attempt: &mut Attempt<'_>, caught_up: CaughtUp<'_>) -> Outcome {
         (Ok(()), Err(error)) => Outcome::Unknown(error.to_string()),
         (result, _) => Outcome::of_rename(result),
     };
-    // The lock goes with the name: nobody finds the table without its triggers.
+    // The lock goes with the name: nobody finds the table without its triggers, nor a child that points elsewhere.
+    attempt.settle_ties(&mut crew.lock).await;
     attempt.put_triggers_on(&mut crew.lock).await;
     // Unlocked in any case: what was renamed stays renamed, what was not is the source as it was.
     crew.unlock().await;

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::error::Error;
+use super::foreign_keys::{self, Ties};
 use super::job::Job;
 use super::site::Site;
 use super::tail::{self, Reached};
@@ -80,7 +81,7 @@ impl Outcome {
 pub async fn attempt(job: &Job, gate: &std::sync::Arc<Gate>, reached: watch::Receiver<Reached>) -> Result<(Outcome, Report), Error> {
     let way = protocol::choose(job.protocol(), &job.facts, &job.names)?;
     let begun = tokio::time::timeout(BEGIN_PATIENCE, begin(job, way)).await;
-    let Begun { mut crew, mut control, outside, triggers } =
+    let Begun { mut crew, mut control, outside, triggers, ties } =
         begun.map_err(|_| upstream::Error::TooLong(BEGIN_PATIENCE, "opening the attempt's connections"))??;
     // While the connections were opened nobody has applied.
     let mut reached = reached;
@@ -108,10 +109,26 @@ pub async fn attempt(job: &Job, gate: &std::sync::Arc<Gate>, reached: watch::Rec
     // A part of the hold is kept for ending what must be ended from outside.
     let watchman = Watchman::begin(job.server.clone(), outside, crew.ids(), deadline, job);
     let hold_ends = began + job.max_hold();
-    let mut attempt = Attempt { job, reached, deadline, hold_ends, steps: &mut steps, control, watchman, triggers, is_bare: false };
+    let mut attempt = Attempt {
+        job,
+        reached,
+        deadline,
+        hold_ends,
+        steps: &mut steps,
+        control,
+        watchman,
+        triggers,
+        is_bare: false,
+        ties,
+        is_tied: false,
+        tied_for: Duration::ZERO,
+    };
     let result = behind_the_gate(&mut attempt, &held, crew, way).await;
     if attempt.is_bare {
         put_triggers_back(&attempt).await;
+    }
+    if attempt.is_tied {
+        settle_ties_late(&attempt).await;
     }
     if !matches!(result, Ok(Outcome::Committed | Outcome::Unknown(_))) {
         gate.set_swapped_at_us(0);
@@ -205,9 +222,10 @@ struct Begun {
     control: Link,
     outside: Link,
     triggers: Triggers,
+    ties: Ties,
 }
 
-/// What can be done before anybody is held: the connections, the sentry, the triggers read and stored.
+/// What can be done before anybody is held: the connections, the sentry, triggers and foreign keys read and stored.
 async fn begin(job: &Job, way: Way) -> Result<Begun, Error> {
     let mut control = job.server.connect_engine().await?;
     let outside = job.server.connect_engine().await?;
@@ -219,6 +237,17 @@ async fn begin(job: &Job, way: Way) -> Result<Begun, Error> {
         }
         checkpoint::set_triggers(&mut control, job.id, &triggers.write()).await?;
     }
+    let (own, _) = checkpoint::ties(&mut control, job.id).await?;
+    let ties = if job.is_window() { Ties::default() } else { Ties::read(&mut control, &job.names, &own, &job.mapping).await? };
+    if !ties.is_empty() {
+        if way != Way::LockedRename {
+            return Err(Error::Stuck(
+                "foreign keys refer to the table now, which this protocol cannot bring over".into(),
+                "drop them".into(),
+            ));
+        }
+        checkpoint::set_ties(&mut control, job.id, &ties.write()).await?;
+    }
     let crew = Crew::open(job, way, !triggers.is_empty()).await?;
     shadow::create_schemas(&mut control, &job.names).await?;
     // One of an attempt that was cut off, perhaps of another protocol.
@@ -227,7 +256,7 @@ async fn begin(job: &Job, way: Way) -> Result<Begun, Error> {
         shadow::create_sentry(&mut control, &job.names).await?;
         crate::failpoints::reach("cutover.sentry_created").await?;
     }
-    Ok(Begun { crew, control, outside, triggers })
+    Ok(Begun { crew, control, outside, triggers, ties })
 }
 
 /// The lock went before the triggers were on again. Clients of the proxy are still held.
@@ -239,6 +268,25 @@ async fn put_triggers_back(attempt: &Attempt<'_>) {
         Ok(()) => tracing::info!(migration = %job.id, table = %job.names.source, "the attempt lost its lock; the triggers are on again"),
         Err(error) => {
             tracing::warn!(migration = %job.id, table = %job.names.source, %error, "the table lacks triggers; they are put on as soon as the server lets it");
+        }
+    }
+}
+
+/// The lock went before foreign keys were where they belong. Clients of the proxy are still held.
+async fn settle_ties_late(attempt: &Attempt<'_>) {
+    let job = attempt.job;
+    let settled = async {
+        let mut link = job.server.connect_engine().await?;
+        foreign_keys::settle(&mut link, &job.names, job.id, &attempt.ties).await
+    };
+    let done = tokio::time::timeout(Duration::from_secs(5), settled).await;
+    let result = done.unwrap_or_else(|_| Err(upstream::Error::TooLong(Duration::from_secs(5), "settling foreign keys").into()));
+    match result {
+        Ok(()) => {
+            tracing::info!(migration = %job.id, table = %job.names.source, "the attempt lost its lock; the foreign keys are where they belong")
+        }
+        Err(error) => {
+            tracing::warn!(migration = %job.id, table = %job.names.source, %error, "foreign keys still refer to two tables; they are settled as soon as the server lets it");
         }
     }
 }

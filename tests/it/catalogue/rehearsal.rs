@@ -126,7 +126,8 @@ async fn migrate(admin: &mut Admin, case: &Case, schema: &str, loader: &mut Conn
         .migrate(
             &format!("`{schema}`.`{}`", case.table.trim_matches('`')),
             &case.alter,
-            "WITH postpone = true, ignore_breaking = true, strategy = 'copy'",
+            // What costs several ALTERs under the lock must not be called off for ever on a slow machine.
+            "WITH postpone = true, ignore_breaking = true, strategy = 'copy', max_hold_ms = 5000",
         )
         .await;
     said.extend(perform_all(loader, &case.load, schema).await?);

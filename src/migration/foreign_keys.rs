@@ -1,0 +1,528 @@
+//! Foreign keys on both sides of a table, where the session that holds the locks renames (MySQL).
+//!
+//! Owns: how the table's own come back on the shadow at the swap, and how those of other tables (children) come to point to the new table.
+//! Never: a moment at which a child, or the table under its name, lacks a foreign key that it had. Whoever dies in between leaves one too
+//! many, which can refuse a write and lose none; [`settle`] takes it off.
+//!
+//! While rows are copied the shadow has no foreign keys: a cascade into it, or a check against it, would be felt by the application.
+//! Under the lock, with everything applied:
+//!
+//! | step | a child has | the shadow has |
+//! |---|---|---|
+//! | [`tie`] | its own to the source, a second one to the shadow | the table's own |
+//! | RENAME | its own to the retired table, the second to the table | its name |
+//! | [`settle`] | its own to the table | – |
+//!
+//! Called off, `settle` takes off the second one and the shadow's.
+
+use super::cutover::settle::Truth;
+use super::error::Error;
+use super::shadow::{self, Names, PROBE_PREFIX};
+use super::{Refusal, checkpoint, deferred};
+use crate::ids::{MigrationId, TableName, quote_identifier};
+use crate::schema::mapping::Mapping;
+use crate::sql::token::Tokens;
+use crate::upstream::{self, Facts, Link, literal};
+
+/// One foreign key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeignKey {
+    /// The table that has it.
+    pub table: TableName,
+    /// Its name.
+    pub name: String,
+    /// The table that it refers to.
+    pub parent: TableName,
+    on_delete: String,
+    on_update: String,
+    /// Its columns, and those of the parent.
+    columns: Vec<(String, String)>,
+}
+
+impl ForeignKey {
+    /// Whether rows of the table change by changes of the parent's.
+    fn cascades(&self) -> bool {
+        [&self.on_delete, &self.on_update].iter().any(|rule| !matches!(rule.as_str(), "NO ACTION" | "RESTRICT"))
+    }
+
+    /// ADD … under a name and to a parent.
+    fn addition(&self, name: &str, parent: &TableName) -> String {
+        let (own, theirs): (Vec<_>, Vec<_>) =
+            self.columns.iter().map(|(own, theirs)| (quote_identifier(own), quote_identifier(theirs))).unzip();
+        let rule = |when: &str, rule: &str| if rule == "NO ACTION" { String::new() } else { format!(" ON {when} {rule}") };
+        format!(
+            "ADD CONSTRAINT {} FOREIGN KEY ({}) REFERENCES {} ({}){}{}",
+            quote_identifier(name),
+            own.join(", "),
+            parent.quoted(),
+            theirs.join(", "),
+            rule("DELETE", &self.on_delete),
+            rule("UPDATE", &self.on_update)
+        )
+    }
+}
+
+/// What an attempt does about foreign keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ties {
+    /// Those that the table shall have after the swap.
+    own: Vec<ForeignKey>,
+    /// Those of other tables that refer to it, with the columns that the new table has.
+    children: Vec<ForeignKey>,
+    /// Indexes of the children that serve their foreign keys. One that the server itself made would make place for another with each
+    /// foreign key that is added, under another name and at the end; one that is renamed, be it to its own name, is the user's.
+    indexes: Vec<(TableName, String)>,
+}
+
+async fn read(link: &mut Link, condition: &str) -> Result<Vec<ForeignKey>, upstream::Error> {
+    let rows = link
+        .texts(&format!(
+            "SELECT k.TABLE_SCHEMA, k.TABLE_NAME, k.CONSTRAINT_NAME, k.REFERENCED_TABLE_SCHEMA, k.REFERENCED_TABLE_NAME, r.DELETE_RULE, r.UPDATE_RULE, \
+             k.COLUMN_NAME, k.REFERENCED_COLUMN_NAME FROM information_schema.KEY_COLUMN_USAGE k JOIN information_schema.REFERENTIAL_CONSTRAINTS r \
+             ON r.CONSTRAINT_SCHEMA = k.CONSTRAINT_SCHEMA AND r.CONSTRAINT_NAME = k.CONSTRAINT_NAME AND r.TABLE_NAME = k.TABLE_NAME \
+             WHERE k.REFERENCED_TABLE_NAME IS NOT NULL AND {condition} \
+             ORDER BY k.TABLE_SCHEMA, k.TABLE_NAME, k.CONSTRAINT_NAME, k.ORDINAL_POSITION"
+        ))
+        .await?;
+    let mut keys: Vec<ForeignKey> = Vec::new();
+    for row in rows {
+        let [schema, table, name, parent_schema, parent, on_delete, on_update, column, referred] = row.as_slice() else { continue };
+        let table = TableName::new(schema.clone(), table.clone());
+        let pair = (column.clone(), referred.clone());
+        match keys.last_mut().filter(|last| last.table == table && last.name == *name) {
+            Some(last) => last.columns.push(pair),
+            None => keys.push(ForeignKey {
+                table,
+                name: name.clone(),
+                parent: TableName::new(parent_schema.clone(), parent.clone()),
+                on_delete: on_delete.clone(),
+                on_update: on_update.clone(),
+                columns: vec![pair],
+            }),
+        }
+    }
+    Ok(keys)
+}
+
+/// A table's indexes with their columns.
+async fn indexes_of(link: &mut Link, table: &TableName) -> Result<Vec<(String, Vec<String>)>, upstream::Error> {
+    let sql = format!(
+        "SELECT INDEX_NAME, COLUMN_NAME FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} \
+         ORDER BY INDEX_NAME, SEQ_IN_INDEX",
+        literal(&table.schema),
+        literal(&table.table)
+    );
+    let mut indexes: Vec<(String, Vec<String>)> = Vec::new();
+    for row in link.texts(&sql).await? {
+        let [index, column] = row.as_slice() else { continue };
+        match indexes.last_mut().filter(|(name, _)| name == index) {
+            Some((_, columns)) => columns.push(column.clone()),
+            None => indexes.push((index.clone(), vec![column.clone()])),
+        }
+    }
+    Ok(indexes)
+}
+
+/// A table's own foreign keys.
+///
+/// # Errors
+/// As the server says.
+pub async fn of(link: &mut Link, table: &TableName) -> Result<Vec<ForeignKey>, upstream::Error> {
+    read(link, &format!("k.TABLE_SCHEMA = {} AND k.TABLE_NAME = {}", literal(&table.schema), literal(&table.table))).await
+}
+
+/// Those of other tables that refer to a table.
+///
+/// # Errors
+/// As the server says.
+pub async fn children_of(link: &mut Link, table: &TableName) -> Result<Vec<ForeignKey>, upstream::Error> {
+    let (schema, name) = (literal(&table.schema), literal(&table.table));
+    let condition = format!("k.REFERENCED_TABLE_SCHEMA = {schema} AND k.REFERENCED_TABLE_NAME = {name}");
+    Ok(read(link, &condition).await?.into_iter().filter(|key| key.table != *table).collect())
+}
+
+/// Refuses what cannot be carried over the swap.
+///
+/// # Errors
+/// The [`Refusal`], or the server.
+pub async fn check(
+    link: &mut Link,
+    facts: &Facts,
+    table: &TableName,
+    specification: &str,
+    renames_under_lock: bool,
+    has_window: bool,
+) -> Result<(), Error> {
+    let (own, children) = (of(link, table).await?, children_of(link, table).await?);
+    let Some(one) = children.first().or(own.first()) else { return Ok(()) };
+    let refuse = |message: String| Err(Refusal::new(1235, *b"42000", message).into());
+    let what = if one.table == *table {
+        format!("{table} has the foreign key {}", one.name)
+    } else {
+        format!("the foreign key {} of {} refers to {table}", one.name, one.table)
+    };
+    if !renames_under_lock {
+        return refuse(format!(
+            "{what}; such tables can be migrated only by cutover = 'locked_rename', on MySQL. Drop the foreign key, migrate, add it again"
+        ));
+    }
+    if has_window {
+        return refuse(format!("{what}, and a revert window does not keep foreign keys; say WITH revert_window_s = 0"));
+    }
+    if Tokens::new(specification.as_bytes()).any(|token| token.is_word("REFERENCES")) {
+        return refuse(format!("{what}, and the ALTER would add another, which a migration cannot check; give it to the server itself"));
+    }
+    if let Some(key) = own.iter().find(|key| key.cascades()) {
+        let sql = "SELECT @@global.innodb_native_foreign_keys";
+        let are_logged = facts.version >= (9, 6, 0) && link.cell(sql).await?.as_deref() == Some("0");
+        if !are_logged {
+            return refuse(format!(
+                "the foreign key {} changes rows of {table} when {} changes, and this server does not write such changes to its binary log; \
+                 drop it, migrate, add it again",
+                key.name, key.parent
+            ));
+        }
+    }
+    if !checkpoint::exists(link).await? {
+        return Ok(());
+    }
+    let mut around: Vec<&TableName> = own.iter().map(|key| &key.parent).chain(children.iter().map(|key| &key.table)).collect();
+    around.retain(|other| *other != table);
+    for other in around {
+        let sql = format!(
+            "SELECT migration_id FROM `tidegate`.`migrations` WHERE schema_name = {} AND table_name = {} AND finished_at IS NULL LIMIT 1",
+            literal(&other.schema),
+            literal(&other.table)
+        );
+        if let Some(id) = link.cell(&sql).await? {
+            return refuse(format!("{what}, and migration {id} runs on {other}; try again when it is over"));
+        }
+    }
+    Ok(())
+}
+
+/// The CREATE TABLE without its foreign keys, as SHOW CREATE TABLE writes it: each in a line of its own, after the columns and indexes.
+pub fn without_foreign_keys(statement: &str) -> String {
+    let is_key = |line: &str| {
+        let rest = line.strip_prefix("  CONSTRAINT ");
+        rest.and_then(|rest| rest.get(shadow::end_of_quoted(rest)? + 1..)).is_some_and(|rest| rest.starts_with(" FOREIGN KEY "))
+    };
+    let mut lines: Vec<String> = statement.split('\n').filter(|line| !is_key(line)).map(str::to_owned).collect();
+    let end = lines.iter().rposition(|line| line.starts_with(')')).unwrap_or(0);
+    if let Some(last) = end.checked_sub(1).and_then(|at| lines.get_mut(at))
+        && last.ends_with(',')
+    {
+        last.pop();
+    }
+    lines.join("\n")
+}
+
+/// Stand-ins for the tables around, so that the server judges the ALTER with the foreign keys there and no real table is touched.
+#[derive(Debug)]
+pub struct Stage {
+    is_empty: bool,
+    /// Real table and stand-in.
+    stands: Vec<(TableName, TableName)>,
+    /// What the children's are called here, and what they are called.
+    renamed: Vec<(String, String)>,
+}
+
+impl Stage {
+    /// Puts the source's foreign keys onto the empty shadow, with stand-ins on the other side.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn set(link: &mut Link, names: &Names) -> Result<Self, upstream::Error> {
+        let mut stage = Self { is_empty: true, stands: Vec::new(), renamed: Vec::new() };
+        let additions: Vec<ForeignKey> = of(link, &names.source).await?;
+        for key in &additions {
+            stage.is_empty = false;
+            let parent = if key.parent == names.source { names.shadow.clone() } else { stage.stand_in(link, names, &key.parent).await? };
+            link.run(&format!("ALTER TABLE {} {}", names.shadow.quoted(), key.addition(&key.name, &parent))).await?;
+        }
+        for (at, key) in children_of(link, &names.source).await?.iter().enumerate() {
+            stage.is_empty = false;
+            let child = stage.stand_in(link, names, &key.table).await?;
+            let name = format!("{PROBE_PREFIX}{}_key_{at}", link.id());
+            link.run(&format!("ALTER TABLE {} {}", child.quoted(), key.addition(&name, &names.shadow))).await?;
+            stage.renamed.push((name, key.name.clone()));
+        }
+        Ok(stage)
+    }
+
+    async fn stand_in(&mut self, link: &mut Link, names: &Names, real: &TableName) -> Result<TableName, upstream::Error> {
+        if let Some((_, stand_in)) = self.stands.iter().find(|(table, _)| table == real) {
+            return Ok(stand_in.clone());
+        }
+        let stand_in = TableName::new(names.shadow.schema.clone(), format!("{PROBE_PREFIX}{}_{}", link.id(), self.stands.len()));
+        link.run(&format!("CREATE TABLE {} LIKE {}", stand_in.quoted(), real.quoted())).await?;
+        self.stands.push((real.clone(), stand_in.clone()));
+        Ok(stand_in)
+    }
+
+    /// There are no foreign keys.
+    pub fn is_empty(&self) -> bool {
+        self.is_empty
+    }
+
+    /// The server's words about a stand-in, with the name of what it stands for.
+    pub fn real_words(&self, mut refusal: Refusal) -> Refusal {
+        for (real, stand_in) in &self.stands {
+            refusal.message = refusal.message.replace(&stand_in.table, &real.table);
+        }
+        for (stand_in, real) in &self.renamed {
+            refusal.message = refusal.message.replace(stand_in, real);
+        }
+        refusal
+    }
+
+    /// Takes everything off again; gives the foreign keys that the table has after the ALTER.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn strike(self, link: &mut Link, names: &Names) -> Result<Vec<ForeignKey>, upstream::Error> {
+        let mut keys = of(link, &names.shadow).await?;
+        take_off(link, &names.shadow, &keys, "").await?;
+        for (_, stand_in) in &self.stands {
+            link.run(&format!("DROP TABLE IF EXISTS {}", stand_in.quoted())).await?;
+        }
+        for key in &mut keys {
+            key.table = names.source.clone();
+            let real = self.stands.iter().find(|(_, stand_in)| *stand_in == key.parent).map(|(real, _)| real);
+            key.parent = real.unwrap_or(&names.source).clone();
+        }
+        Ok(keys)
+    }
+}
+
+async fn take_off(link: &mut Link, table: &TableName, keys: &[ForeignKey], mark: &str) -> Result<(), upstream::Error> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let parts: Vec<String> = keys.iter().map(|key| format!("DROP FOREIGN KEY {}", quote_identifier(&key.name))).collect();
+    link.run(&format!("ALTER TABLE {mark} {} {}", table.quoted(), parts.join(", "))).await
+}
+
+impl Ties {
+    /// What an attempt must do: the table's own as they were stored when the ALTER was judged, and the children as they are now.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn read(link: &mut Link, names: &Names, own: &str, mapping: &Mapping) -> Result<Self, upstream::Error> {
+        let mut children = children_of(link, &names.source).await?;
+        for key in &mut children {
+            for (_, referred) in &mut key.columns {
+                if let Some(pair) = mapping.pairs.iter().find(|pair| pair.source.name.eq_ignore_ascii_case(referred)) {
+                    *referred = pair.shadow.name.clone();
+                }
+            }
+        }
+        let mut ties = Self { own: parse_keys(own), children, indexes: Vec::new() };
+        let mut indexes = Vec::new();
+        for (table, keys) in ties.by_child() {
+            for (name, columns) in indexes_of(link, table).await? {
+                if name != "PRIMARY" && keys.iter().any(|(_, key)| key.columns.iter().map(|(own, _)| own).eq(&columns)) {
+                    indexes.push((table.clone(), name));
+                }
+            }
+        }
+        ties.indexes = indexes;
+        Ok(ties)
+    }
+
+    /// Nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.own.is_empty() && self.children.is_empty()
+    }
+
+    /// What LOCK TABLES must name beside the source and the shadow.
+    pub fn locks(&self, names: &Names) -> String {
+        let mut tables: Vec<(&TableName, &str)> = Vec::new();
+        let wanted = self.children.iter().map(|key| (&key.table, "WRITE")).chain(self.own.iter().map(|key| (&key.parent, "READ")));
+        for (table, how) in wanted {
+            if *table != names.source && !tables.iter().any(|(known, _)| *known == table) {
+                tables.push((table, how));
+            }
+        }
+        tables.iter().map(|(table, how)| format!(", {} {how}", table.quoted())).collect()
+    }
+
+    fn second_name(id: MigrationId, nth: usize) -> String {
+        format!("~tidegate_{id}_{nth}")
+    }
+
+    /// The children's tables, each with its foreign keys and their places in the list.
+    fn by_child(&self) -> Vec<(&TableName, Vec<(usize, &ForeignKey)>)> {
+        let mut tables: Vec<(&TableName, Vec<(usize, &ForeignKey)>)> = Vec::new();
+        for (nth, key) in self.children.iter().enumerate() {
+            match tables.iter_mut().find(|(table, _)| **table == key.table) {
+                Some((_, keys)) => keys.push((nth, key)),
+                None => tables.push((&key.table, vec![(nth, key)])),
+            }
+        }
+        tables
+    }
+
+    /// Before the RENAME, with all of them locked: the shadow gets the table's own, each child a second one to the shadow.
+    ///
+    /// # Errors
+    /// As the server says; [`settle`] undoes what was done.
+    pub async fn tie(&self, link: &mut Link, names: &Names, id: MigrationId) -> Result<(), upstream::Error> {
+        let mark = deferred::mark(id);
+        if !self.own.is_empty() {
+            let parent = |key: &ForeignKey| if key.parent == names.source { names.shadow.clone() } else { key.parent.clone() };
+            let parts: Vec<String> = self.own.iter().map(|key| key.addition(&key.name, &parent(key))).collect();
+            link.run(&format!("ALTER TABLE {mark} {} {}, ALGORITHM=INPLACE", names.shadow.quoted(), parts.join(", "))).await?;
+        }
+        for (table, keys) in self.by_child() {
+            let indexes = self.indexes.iter().filter(|(child, _)| child == table).map(|(_, index)| quote_identifier(index));
+            let mut parts: Vec<String> = indexes.map(|index| format!("RENAME INDEX {index} TO {index}")).collect();
+            parts.extend(keys.iter().map(|(nth, key)| key.addition(&Self::second_name(id, *nth), &names.shadow)));
+            link.run(&format!("ALTER TABLE {mark} {} {}, ALGORITHM=INPLACE", table.quoted(), parts.join(", "))).await?;
+        }
+        Ok(())
+    }
+
+    /// As a text for the store.
+    pub fn write(&self) -> String {
+        // The first line says that there is something to settle, even where there are no children.
+        format!("ties\n{}", write_keys(&self.children))
+    }
+
+    /// From the store's text.
+    pub fn parse(children: &str) -> Self {
+        Self { children: parse_keys(children), ..Self::default() }
+    }
+}
+
+/// As a text for the store: one in each line.
+pub fn write_keys(keys: &[ForeignKey]) -> String {
+    let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let line = |key: &ForeignKey| {
+        let ForeignKey { table, name, parent, on_delete, on_update, columns } = key;
+        let fixed = [&table.schema, &table.table, name, &parent.schema, &parent.table, on_delete, on_update];
+        let all = fixed.into_iter().chain(columns.iter().flat_map(|(own, theirs)| [own, theirs]));
+        all.map(|text| hex(text.as_str())).collect::<Vec<_>>().join(":")
+    };
+    keys.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn parse_keys(text: &str) -> Vec<ForeignKey> {
+    let plain = |hex: &str| -> Option<String> {
+        let bytes: Option<Vec<u8>> = (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok()).collect();
+        String::from_utf8(bytes?).ok()
+    };
+    let keys = text.lines().filter_map(|line| {
+        let parts: Vec<String> = line.split(':').map(plain).collect::<Option<_>>()?;
+        let ([schema, table, name, parent_schema, parent, on_delete, on_update], columns) = parts.split_first_chunk::<7>()?;
+        Some(ForeignKey {
+            table: TableName::new(schema.clone(), table.clone()),
+            name: name.clone(),
+            parent: TableName::new(parent_schema.clone(), parent.clone()),
+            on_delete: on_delete.clone(),
+            on_update: on_update.clone(),
+            columns: columns.chunks_exact(2).filter_map(|pair| Some((pair.first()?.clone(), pair.get(1)?.clone()))).collect(),
+        })
+    });
+    keys.collect()
+}
+
+/// Brings children and side tables to where they belong, whatever an attempt has led to; may be done again. Under the attempt's lock, or
+/// without one by whoever comes after it.
+///
+/// # Errors
+/// As the server says.
+pub async fn settle(link: &mut Link, names: &Names, id: MigrationId, ties: &Ties) -> Result<(), Error> {
+    let is_swapped = match super::cutover::settle::read(link, names).await? {
+        Truth::Swapped => true,
+        Truth::NotSwapped => false,
+        // The name does not resolve, or nothing of an attempt is left.
+        _ => return Ok(()),
+    };
+    let mark = deferred::mark(id);
+    for (table, keys) in ties.by_child() {
+        let there = of(link, table).await?;
+        let seconds: Vec<ForeignKey> =
+            there.iter().filter(|one| keys.iter().any(|(nth, _)| one.name == Ties::second_name(id, *nth))).cloned().collect();
+        if !is_swapped {
+            take_off(link, table, &seconds, &mark).await?;
+            continue;
+        }
+        let astray: Vec<ForeignKey> = there.iter().filter(|one| one.parent == names.retired).cloned().collect();
+        // Each has its second one while it is off.
+        take_off(link, table, &astray, &mark).await?;
+        let mut parts: Vec<String> = seconds.iter().map(|key| format!("DROP FOREIGN KEY {}", quote_identifier(&key.name))).collect();
+        if !parts.is_empty() {
+            parts.extend(keys.iter().map(|(_, key)| key.addition(&key.name, &names.source)));
+            link.run(&format!("ALTER TABLE {mark} {} {}, ALGORITHM=INPLACE", table.quoted(), parts.join(", "))).await?;
+        }
+    }
+    let side = if is_swapped { &names.retired } else { &names.shadow };
+    let stray = of(link, side).await?;
+    Ok(take_off(link, side, &stray, &mark).await?)
+}
+
+/// Settles what the store says, and empties it.
+///
+/// # Errors
+/// As the server says.
+pub async fn settle_stored(link: &mut Link, table: &TableName, id: MigrationId, stored: &str) -> Result<(), Error> {
+    if stored.is_empty() {
+        return Ok(());
+    }
+    settle(link, &Names::of(table), id, &Ties::parse(stored)).await?;
+    Ok(checkpoint::set_ties(link, id, "").await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> ForeignKey {
+        ForeignKey {
+            table: TableName::new("s", "c:`"),
+            name: "fk\n".into(),
+            parent: TableName::new("s", "t"),
+            on_delete: "CASCADE".into(),
+            on_update: "NO ACTION".into(),
+            columns: vec![("a".into(), "b".into()), ("é".into(), String::new())],
+        }
+    }
+
+    #[test]
+    fn they_survive_storing() {
+        let ties = Ties { children: vec![key(), key()], ..Ties::default() };
+        assert_eq!(Ties::parse(&ties.write()), ties);
+        assert!(Ties::parse("").is_empty());
+    }
+
+    #[test]
+    fn one_is_added_under_another_name_to_another_table() {
+        assert_eq!(
+            key().addition("x", &TableName::new("~s", "t")),
+            "ADD CONSTRAINT `x` FOREIGN KEY (`a`, `é`) REFERENCES `~s`.`t` (`b`, ``) ON DELETE CASCADE"
+        );
+    }
+
+    #[test]
+    fn parents_are_locked_for_reading_once_and_a_child_for_writing() {
+        let names = Names::of(&TableName::new("s", "t"));
+        let to = |table: &str, parent: &str| ForeignKey { table: TableName::new("s", table), parent: TableName::new("s", parent), ..key() };
+        let ties = Ties {
+            own: vec![to("t", "p"), to("t", "p"), to("t", "t"), to("t", "c")],
+            children: vec![to("c", "t"), to("c", "t")],
+            ..Ties::default()
+        };
+        assert_eq!(ties.locks(&names), ", `s`.`c` WRITE, `s`.`p` READ");
+    }
+
+    #[test]
+    fn a_definition_without_its_foreign_keys_is_whole() {
+        let statement = "CREATE TABLE `t` (\n  `id` int COMMENT 'x,',\n  KEY `k` (`id`),\n  CONSTRAINT `a``b` FOREIGN KEY (`id`) REFERENCES `p` (`id`),\n  \
+                         CONSTRAINT `c` FOREIGN KEY (`id`) REFERENCES `p` (`id`)\n) ENGINE=InnoDB";
+        assert_eq!(without_foreign_keys(statement), "CREATE TABLE `t` (\n  `id` int COMMENT 'x,',\n  KEY `k` (`id`)\n) ENGINE=InnoDB");
+        let checked = "CREATE TABLE `t` (\n  `id` int,\n  CONSTRAINT `f` FOREIGN KEY (`id`) REFERENCES `p` (`id`),\n  CONSTRAINT `c` CHECK ((`id` > 1))\n)";
+        assert_eq!(without_foreign_keys(checked), "CREATE TABLE `t` (\n  `id` int,\n  CONSTRAINT `c` CHECK ((`id` > 1))\n)");
+        assert_eq!(without_foreign_keys("CREATE TABLE `t` (\n  `id` int\n)"), "CREATE TABLE `t` (\n  `id` int\n)");
+    }
+}

@@ -1,0 +1,341 @@
+//! Foreign keys on both sides of the swap: no orphan, no wrong refusal, and afterwards they are what they were.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use tokio::task::JoinHandle;
+
+use crate::support::failpoints::Failpoints;
+use crate::support::servers::{self, Settings};
+use crate::support::{Kind, Lab, Proxy, Server};
+
+on_both_servers!(
+    writes_on_both_sides_across_swaps,
+    called_off_attempts_leave_them_as_they_were,
+    a_lost_lock_leaves_none_astray,
+    proxy_dies_tied,
+    proxy_dies_renamed_and_tied,
+    proxy_dies_untied,
+    what_cannot_be_carried_over_is_refused,
+);
+
+const LONG: Duration = Duration::from_secs(60);
+const TABLE: &str = "shop.t";
+/// What may be said to somebody whose row's parent another client has deleted; never to others.
+const REFUSED: [u16; 2] = [1452, 1451];
+
+const SETUP: [&str; 8] = [
+    "CREATE DATABASE shop",
+    "CREATE DATABASE other",
+    "CREATE TABLE shop.p (id INT PRIMARY KEY, v INT NOT NULL DEFAULT 0)",
+    "CREATE TABLE shop.t (id BIGINT AUTO_INCREMENT PRIMARY KEY, p_id INT, up BIGINT, v INT NOT NULL DEFAULT 0, KEY (p_id), \
+     CONSTRAINT t_p FOREIGN KEY (p_id) REFERENCES p (id) ON DELETE CASCADE ON UPDATE CASCADE, CONSTRAINT t_up FOREIGN KEY (up) REFERENCES t (id))",
+    "CREATE TABLE shop.c (id BIGINT AUTO_INCREMENT PRIMARY KEY, t_id BIGINT NOT NULL, CONSTRAINT c_t FOREIGN KEY (t_id) REFERENCES t (id) ON DELETE CASCADE)",
+    "CREATE TABLE other.c (id BIGINT AUTO_INCREMENT PRIMARY KEY, t_id BIGINT, w BIGINT, KEY (t_id), \
+     CONSTRAINT c_t FOREIGN KEY (t_id) REFERENCES shop.t (id) ON DELETE SET NULL, CONSTRAINT c_w FOREIGN KEY (w) REFERENCES shop.t (id) ON DELETE CASCADE)",
+    "INSERT INTO shop.p (id) VALUES (1), (2), (3), (4), (5), (6), (7), (8), (9), (10), (11), (12)",
+    "INSERT INTO shop.t (p_id) SELECT id FROM shop.p",
+];
+
+/// Clients that write on all sides.
+struct Writers {
+    stop: Arc<AtomicBool>,
+    written: Arc<AtomicU64>,
+    tasks: Vec<JoinHandle<Vec<String>>>,
+}
+
+/// One client's next group of writes: rows of its own, so that nobody else's write can make it fail.
+async fn turn(conn: &mut Conn, number: usize, turn: usize) -> Result<(), mysql_async::Error> {
+    let parent = 1000 + number;
+    match turn % 6 {
+        0 => conn.query_drop(format!("INSERT IGNORE INTO shop.p (id) VALUES ({parent})")).await,
+        1 | 2 => {
+            conn.query_drop(format!("INSERT IGNORE INTO shop.p (id) VALUES ({parent})")).await?;
+            conn.query_drop("BEGIN").await?;
+            conn.query_drop(format!("INSERT INTO shop.t (p_id, v) VALUES ({parent}, {number})")).await?;
+            let id = conn.last_insert_id().unwrap_or_default();
+            conn.query_drop(format!("INSERT INTO shop.c (t_id) VALUES ({id})")).await?;
+            conn.query_drop(format!("INSERT INTO other.c (t_id, w) VALUES ({id}, {id})")).await?;
+            conn.query_drop("COMMIT").await
+        }
+        3 => conn.query_drop(format!("UPDATE shop.t SET v = v + 1000 WHERE p_id = {parent}")).await,
+        4 => conn.query_drop(format!("DELETE FROM shop.t WHERE p_id = {parent} ORDER BY id LIMIT 1")).await,
+        // The rows of t go by the cascade, and theirs by the next one.
+        _ if turn % 30 == 5 => conn.query_drop(format!("DELETE FROM shop.p WHERE id = {parent}")).await,
+        _ => conn.query_drop(format!("UPDATE shop.p SET v = v + 1 WHERE id = {parent}")).await,
+    }
+}
+
+impl Writers {
+    fn start(port: u16, count: usize) -> Self {
+        let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let tasks = (0..count).map(|number| {
+            let (stop, written) = (stop.clone(), written.clone());
+            tokio::spawn(async move {
+                let mut errors = Vec::new();
+                let mut conn: Option<Conn> = None;
+                let mut next = number;
+                while !stop.load(Ordering::Relaxed) {
+                    next += 1;
+                    let Some(link) = &mut conn else {
+                        conn = servers::connect(port, servers::APP).await.ok();
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                        continue;
+                    };
+                    match turn(link, number, next).await {
+                        Ok(()) => drop(written.fetch_add(1, Ordering::Relaxed)),
+                        // A cascade locks gaps, in which the clients may meet each other.
+                        Err(mysql_async::Error::Server(error)) if error.code == 1213 => {}
+                        Err(error) => {
+                            errors.push(format!("turn {}: {error}", next % 6));
+                            conn = None;
+                        }
+                    }
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+                errors
+            })
+        });
+        Self { stop: stop.clone(), written: written.clone(), tasks: tasks.collect() }
+    }
+
+    /// Waits for so many more groups of writes.
+    async fn more(&self, writes: u64) -> Result<()> {
+        let wanted = self.written.load(Ordering::Relaxed) + writes;
+        let until = Instant::now() + LONG;
+        while self.written.load(Ordering::Relaxed) < wanted {
+            ensure!(Instant::now() < until, "the writers do not go on");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Ok(())
+    }
+
+    async fn stop(self) -> Result<Vec<String>> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut errors = Vec::new();
+        for task in self.tasks {
+            errors.extend(task.await?);
+        }
+        Ok(errors)
+    }
+}
+
+async fn definition(conn: &mut Conn, table: &str) -> Result<String> {
+    let row: Option<(String, String)> = conn.query_first(format!("SHOW CREATE TABLE {table}")).await?;
+    let text = row.context("no such table")?.1;
+    Ok(match text.split_once(" AUTO_INCREMENT=") {
+        Some((before, after)) => format!("{before}{}", after.trim_start_matches(|c: char| c.is_ascii_digit())),
+        None => text,
+    })
+}
+
+async fn definitions(conn: &mut Conn) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    for table in ["shop.p", "shop.t", "shop.c", "other.c"] {
+        all.push(definition(conn, table).await?);
+    }
+    Ok(all)
+}
+
+async fn prepare(server: &Server) -> Result<Vec<String>> {
+    let mut conn = server.connect().await?;
+    for statement in SETUP {
+        conn.query_drop(statement).await.with_context(|| statement.to_owned())?;
+    }
+    definitions(&mut conn).await
+}
+
+/// The definitions are those before plus the server's own ALTERs, no row lacks its parent, and the keys are at work.
+async fn judge(server: &Server, before: &[String], alters: &[&str]) -> Result<()> {
+    let mut conn = server.connect().await?;
+    let after = definitions(&mut conn).await?;
+    for alter in alters {
+        // A column more and back again: what is left of the migrations is exactly what the server's own would have left.
+        conn.query_drop(format!("ALTER TABLE {TABLE} {alter}")).await.with_context(|| (*alter).to_owned())?;
+    }
+    let back = definitions(&mut conn).await?;
+    ensure!(back == before, "the definitions were\n{before:#?}\nand are, without the new columns,\n{back:#?}\nof\n{after:#?}");
+    for orphans in [
+        "SELECT COUNT(*) FROM shop.t LEFT JOIN shop.p ON p.id = t.p_id WHERE t.p_id IS NOT NULL AND p.id IS NULL",
+        "SELECT COUNT(*) FROM shop.c LEFT JOIN shop.t ON t.id = c.t_id WHERE t.id IS NULL",
+        "SELECT COUNT(*) FROM other.c c LEFT JOIN shop.t ON t.id = c.t_id WHERE c.t_id IS NOT NULL AND t.id IS NULL",
+        "SELECT COUNT(*) FROM other.c c LEFT JOIN shop.t ON t.id = c.w WHERE c.w IS NOT NULL AND t.id IS NULL",
+    ] {
+        let count: Option<i64> = conn.query_first(orphans).await?;
+        ensure!(count == Some(0), "{count:?} rows without a parent: {orphans}");
+    }
+    for (statement, code) in [
+        ("INSERT INTO shop.c (t_id) VALUES (999999999)", 1452),
+        ("INSERT INTO other.c (w) VALUES (999999999)", 1452),
+        ("INSERT INTO shop.t (p_id) VALUES (999999999)", 1452),
+        ("INSERT INTO shop.t (up) VALUES (999999999)", 1452),
+    ] {
+        match conn.query_drop(statement).await {
+            Err(mysql_async::Error::Server(error)) if error.code == code => {}
+            other => anyhow::bail!("{statement} gave {other:?}"),
+        }
+    }
+    Ok(())
+}
+
+/// MariaDB refuses with the reason; `true` where there is nothing more to do.
+async fn is_refused(kind: Kind, lab: &Lab) -> Result<bool> {
+    if kind == Kind::MySql {
+        return Ok(false);
+    }
+    prepare(&lab.server).await?;
+    let error = lab.admin().await?.migrate(TABLE, "ADD COLUMN z INT", "WITH strategy = 'copy'").await.err().context("it was taken")?;
+    let (code, text) = crate::support::admin::server_error(&error).context("no error of a server")?;
+    ensure!(code == 1235 && text.contains("locked_rename") && text.contains("Drop the foreign key"), "{code} {text}");
+    lab.assert_nothing_left().await?;
+    Ok(true)
+}
+
+async fn writes_on_both_sides_across_swaps(kind: Kind) -> Result<()> {
+    let lab = Lab::start_with(kind, Settings::default(), &[]).await?;
+    if is_refused(kind, &lab).await? {
+        return Ok(());
+    }
+    let before = prepare(&lab.server).await?;
+    let writers = Writers::start(lab.proxy.port, 8);
+    let mut admin = lab.admin().await?;
+    for alter in
+        ["ADD COLUMN z INT NOT NULL DEFAULT 1", "MODIFY v BIGINT NOT NULL DEFAULT 0", "DROP COLUMN z, MODIFY v INT NOT NULL DEFAULT 0"]
+    {
+        writers.more(100).await?;
+        let id = admin.migrate(TABLE, alter, "WITH strategy = 'copy', max_hold_ms = 5000").await?;
+        admin.wait_done(id, LONG).await?;
+    }
+    writers.more(100).await?;
+    let errors = writers.stop().await?;
+    ensure!(errors.is_empty(), "clients saw errors: {errors:?}");
+    judge(&lab.server, &before, &[]).await?;
+    lab.assert_nothing_left().await
+}
+
+async fn called_off_attempts_leave_them_as_they_were(kind: Kind) -> Result<()> {
+    let points = "cutover.tied=error*1;cutover.rename_issued=error*1;cutover.untying=error*1;cutover.renamed=error*1";
+    let lab = Lab::start_with(kind, Settings::default(), &[("TIDEGATE_FAILPOINTS", points)]).await?;
+    if is_refused(kind, &lab).await? {
+        return Ok(());
+    }
+    let before = prepare(&lab.server).await?;
+    let writers = Writers::start(lab.proxy.port, 4);
+    let mut admin = lab.admin().await?;
+    let id = admin.migrate(TABLE, "ADD COLUMN z INT", "WITH strategy = 'copy', max_hold_ms = 5000").await?;
+    let status = admin.wait_done(id, LONG).await?;
+    ensure!(status.number("cutover_attempts") >= 3.0, "the failpoints were not reached: {status:?}");
+    writers.more(100).await?;
+    let errors = writers.stop().await?;
+    ensure!(errors.is_empty(), "clients saw errors: {errors:?}");
+    judge(&lab.server, &before, &["DROP COLUMN z"]).await?;
+    lab.assert_nothing_left().await
+}
+
+async fn a_lost_lock_leaves_none_astray(kind: Kind) -> Result<()> {
+    let failpoints = Failpoints::new()?;
+    let (name, value) = failpoints.environment();
+    let lab = Lab::start_with(kind, Settings::default(), &[(name, &value)]).await?;
+    if is_refused(kind, &lab).await? {
+        return Ok(());
+    }
+    let before = prepare(&lab.server).await?;
+    let writers = Writers::start(lab.proxy.port, 4);
+    failpoints.stop_at("cutover.tied")?;
+    let mut admin = lab.admin().await?;
+    let id = admin.migrate(TABLE, "ADD COLUMN z INT", "WITH strategy = 'copy', max_hold_ms = 5000").await?;
+    failpoints.stopped(LONG).await?;
+    let mut conn = lab.server.connect().await?;
+    let lock: Option<u32> = conn.query_first(format!("SELECT IS_USED_LOCK('tidegate lock {id}')")).await?;
+    conn.query_drop(format!("KILL {}", lock.context("nobody holds the lock")?)).await?;
+    failpoints.go()?;
+    admin.wait_done(id, LONG).await?;
+    writers.more(100).await?;
+    let errors = writers.stop().await?;
+    ensure!(errors.is_empty(), "clients saw errors: {errors:?}");
+    judge(&lab.server, &before, &["DROP COLUMN z"]).await?;
+    lab.assert_nothing_left().await
+}
+
+async fn proxy_dies_tied(kind: Kind) -> Result<()> {
+    proxy_dies(kind, "cutover.tied").await
+}
+
+async fn proxy_dies_renamed_and_tied(kind: Kind) -> Result<()> {
+    proxy_dies(kind, "cutover.renamed").await
+}
+
+async fn proxy_dies_untied(kind: Kind) -> Result<()> {
+    proxy_dies(kind, "cutover.unlocked").await
+}
+
+/// The proxy dies there and is started again; all clients go through it.
+async fn proxy_dies(kind: Kind, point: &str) -> Result<()> {
+    let server = Server::start(kind, Settings::default()).await?;
+    let mut proxy = Proxy::prepare(&server.address(), &[])?;
+    proxy.launch(&[("TIDEGATE_FAILPOINTS", &format!("{point}=abort"))]).await?;
+    let mut lab = Lab { proxy, server };
+    if is_refused(kind, &lab).await? {
+        return Ok(());
+    }
+    let before = prepare(&lab.server).await?;
+    let writers = Writers::start(lab.proxy.port, 4);
+    writers.more(50).await?;
+    // The answer to MIGRATE may be lost where the proxy dies at once.
+    let _ = lab.admin().await?.migrate(TABLE, "ADD COLUMN z INT", "WITH strategy = 'copy', max_hold_ms = 5000").await;
+    lab.proxy.ended(LONG).await.with_context(|| format!("failpoint {point} was not reached; log:\n{}", lab.proxy.log()))?;
+    lab.proxy.launch(&[]).await?;
+    writers.more(50).await?;
+    let mut admin = lab.admin().await?;
+    let id = admin.rows("SHOW MIGRATIONS").await?.first().context("the migration is gone")?.id();
+    admin.wait_done(id, LONG).await?;
+    writers.more(50).await?;
+    let errors = writers.stop().await?;
+    let wrong: Vec<&String> = errors.iter().filter(|error| REFUSED.iter().any(|code| error.contains(&code.to_string()))).collect();
+    ensure!(wrong.is_empty(), "writes were refused that break no key: {wrong:?}");
+    judge(&lab.server, &before, &["DROP COLUMN z"]).await?;
+    lab.assert_nothing_left().await
+}
+
+async fn what_cannot_be_carried_over_is_refused(kind: Kind) -> Result<()> {
+    let lab = Lab::start_with(kind, Settings::default(), &[]).await?;
+    if is_refused(kind, &lab).await? {
+        return Ok(());
+    }
+    let before = prepare(&lab.server).await?;
+    let mut admin = lab.admin().await?;
+    let mut refused = async |alter: &str, options: &str, code: u16, words: &str| -> Result<()> {
+        let error = admin.migrate(TABLE, alter, options).await.err().with_context(|| format!("{alter} {options} was taken"))?;
+        let (said, text) = crate::support::admin::server_error(&error).context("no error of a server")?;
+        ensure!(said == code && text.contains(words), "{alter} {options}: {said} {text}");
+        Ok(())
+    };
+    refused("ADD COLUMN z INT", "WITH strategy = 'copy', revert_window_s = 60", 1235, "revert_window_s = 0").await?;
+    refused("ADD COLUMN z INT", "WITH strategy = 'copy', cutover = 'sentry'", 1235, "locked_rename").await?;
+    refused("ADD FOREIGN KEY (v) REFERENCES p (id)", "WITH strategy = 'copy'", 1235, "would add another").await?;
+    // As the server's own ALTER says.
+    refused("MODIFY id INT AUTO_INCREMENT", "WITH strategy = 'copy'", 3780, "incompatible").await?;
+    // Not both sides of one foreign key at a time.
+    let id = admin.migrate(TABLE, "ADD COLUMN z INT", "WITH strategy = 'copy', postpone = true").await?;
+    for other in ["shop.p", "other.c"] {
+        let error = admin.migrate(other, "ADD COLUMN z INT", "WITH strategy = 'copy'").await.err().context("it was taken")?;
+        let (code, text) = crate::support::admin::server_error(&error).context("no error of a server")?;
+        ensure!(code == 1235 && text.contains(&format!("migration {id} runs on {TABLE}")), "{code} {text}");
+    }
+    admin.run(&format!("CANCEL MIGRATION {id}")).await?;
+    admin.wait_phase(id, &["cancelled"], LONG).await?;
+    judge(&lab.server, &before, &[]).await?;
+    lab.assert_nothing_left().await?;
+    // InnoDB's own cascades are not in the log (F10).
+    let native = Settings { more: vec!["--innodb-native-foreign-keys=1".to_owned()], ..Settings::default() };
+    let lab = Lab::start_with(kind, native, &[]).await?;
+    prepare(&lab.server).await?;
+    let error = lab.admin().await?.migrate(TABLE, "ADD COLUMN z INT", "WITH strategy = 'copy'").await.err().context("it was taken")?;
+    let (code, text) = crate::support::admin::server_error(&error).context("no error of a server")?;
+    ensure!(code == 1235 && text.contains("t_p") && text.contains("binary log"), "{code} {text}");
+    lab.assert_nothing_left().await
+}
