@@ -469,7 +469,7 @@ class Regression(Suite):
         variables = "performance_schema" if target.server == "mysql" else "information_schema"
         state = f"""SET SESSION group_concat_max_len = 1000000;
             SELECT COUNT(*) FROM information_schema.tables WHERE table_schema IN ('mysql', 'sys');
-            SELECT MD5(GROUP_CONCAT(variable_name, '=', variable_value ORDER BY variable_name)) FROM {variables}.global_variables
+            SELECT SHA2(GROUP_CONCAT(variable_name, '=', variable_value ORDER BY variable_name), 256) FROM {variables}.global_variables
               WHERE variable_name NOT LIKE 'gtid%';"""
         status, said = attempt([*shell, "-N"], 60, input=state)
         return None if status else said
