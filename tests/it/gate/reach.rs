@@ -20,7 +20,10 @@ on_both_servers!(
     a_client_that_goes_while_it_is_held_changes_nothing,
 );
 
-/// One statement of a session of its own.
+/// A gate that is younger takes everybody for a user of the table.
+const LEARNING: Duration = Duration::from_secs(2);
+
+/// One statement of a session of its own. An account is a user with a default schema: who has another one is a stranger.
 struct Case {
     name: &'static str,
     /// Run before the hold, while the migration is ready.
@@ -123,6 +126,7 @@ async fn judge((lab, hold): (Lab, Hold), table: &str, cases: Vec<Case>) -> Resul
         }
         conns.push(conn);
     }
+    tokio::time::sleep(LEARNING).await;
     begin_hold(&mut admin, id).await?;
     let ids: Vec<u64> = conns.iter().map(|conn| u64::from(conn.id())).collect();
     let cases = std::sync::Arc::new(cases);
@@ -214,10 +218,17 @@ async fn every_way_to_the_table_is_held_and_nothing_else(kind: Kind) -> Result<(
         case("default schema", true, &["USE shop"], "SELECT COUNT(*) FROM orders"),
         case("autocommit off", true, &["SET autocommit = 0"], COUNT),
         case("autocommit off, a user's first", true, &["SET autocommit = 0", COUNT, "COMMIT"], "SELECT b FROM shop.quiet"),
-        case("autocommit off, a stranger", false, &["SET autocommit = 0"], "SELECT b FROM shop.quiet"),
+        case("autocommit off, of an account that uses it", true, &["SET autocommit = 0"], "SELECT b FROM shop.quiet"),
+        case("autocommit off, a stranger", false, &["USE branch", "SET autocommit = 0"], "SELECT b FROM shop.quiet"),
         case("in a stranger's transaction", true, &[], "BEGIN; SELECT COUNT(*) FROM shop.orders; COMMIT"),
-        case("BEGIN of a stranger", false, &[], "BEGIN"),
-        case("XA of a stranger", false, &[], "XA START 'stranger'; SELECT b FROM shop.quiet; XA END 'stranger'; XA ROLLBACK 'stranger'"),
+        case("BEGIN of an account that uses it", true, &[], "BEGIN"),
+        case("BEGIN of a stranger", false, &["USE branch"], "BEGIN"),
+        case(
+            "XA of a stranger",
+            false,
+            &["USE branch"],
+            "XA START 'stranger'; SELECT b FROM shop.quiet; XA END 'stranger'; XA ROLLBACK 'stranger'",
+        ),
         case("view", true, &[], "SELECT COUNT(*) FROM shop.first_view"),
         case("view on a view", true, &[], "SELECT * FROM shop.second_view"),
         case("view on a function", true, &[], "SELECT * FROM shop.third_view"),
