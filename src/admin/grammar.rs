@@ -14,8 +14,7 @@ use std::time::Duration;
 use super::answer::Failure;
 use super::tokens::{Kind, Token, tokens};
 use super::{client, hint};
-use crate::config::Strategy;
-use crate::config::{Fence, Protocol};
+use crate::config::{Fence, Protocol, Strategy};
 use crate::ids::MigrationId;
 use crate::migration::{Command, Options};
 

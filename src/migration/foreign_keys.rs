@@ -18,7 +18,7 @@
 use super::cutover::settle::Truth;
 use super::error::Error;
 use super::shadow::{self, Names, PROBE_PREFIX};
-use super::{Refusal, checkpoint, deferred};
+use super::{Refusal, checkpoint, deferred, packed};
 use crate::ids::{MigrationId, TableName, quote_identifier};
 use crate::schema::mapping::Mapping;
 use crate::sql::token::Tokens;
@@ -308,7 +308,9 @@ impl Ties {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn read(link: &mut Link, names: &Names, own: &str, mapping: &Mapping) -> Result<Self, upstream::Error> {
+    pub async fn read(link: &mut Link, names: &Names, id: MigrationId, mapping: &Mapping) -> Result<Self, Error> {
+        let (own, _) = checkpoint::ties(link, id).await?;
+        let own = read_keys(&own).ok_or_else(|| unreadable(&names.source, id, "foreign_keys"))?;
         let mut children = children_of(link, &names.source).await?;
         for key in &mut children {
             for (_, referred) in &mut key.columns {
@@ -317,7 +319,7 @@ impl Ties {
                 }
             }
         }
-        let mut ties = Self { own: parse_keys(own), children, indexes: Vec::new() };
+        let mut ties = Self { own, children, indexes: Vec::new() };
         let mut indexes = Vec::new();
         for (table, keys) in ties.by_child() {
             for (name, columns) in indexes_of(link, table).await? {
@@ -389,42 +391,45 @@ impl Ties {
         format!("ties\n{}", write_keys(&self.children))
     }
 
-    /// From the store's text.
-    pub fn parse(children: &str) -> Self {
-        Self { children: parse_keys(children), ..Self::default() }
+    /// From the store's text; nothing where it is not one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let children = text.strip_prefix("ties\n")?;
+        Some(Self { children: read_keys(children)?, ..Self::default() })
     }
 }
 
-/// As a text for the store: one in each line.
+/// As a text for the store.
 pub fn write_keys(keys: &[ForeignKey]) -> String {
-    let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let line = |key: &ForeignKey| {
+    packed::write(keys.iter().map(|key| {
         let ForeignKey { table, name, parent, on_delete, on_update, columns } = key;
         let fixed = [&table.schema, &table.table, name, &parent.schema, &parent.table, on_delete, on_update];
-        let all = fixed.into_iter().chain(columns.iter().flat_map(|(own, theirs)| [own, theirs]));
-        all.map(|text| hex(text.as_str())).collect::<Vec<_>>().join(":")
-    };
-    keys.iter().map(line).collect::<Vec<_>>().join("\n")
+        fixed.into_iter().chain(columns.iter().flat_map(|(own, theirs)| [own, theirs])).map(String::as_bytes)
+    }))
 }
 
-fn parse_keys(text: &str) -> Vec<ForeignKey> {
-    let plain = |hex: &str| -> Option<String> {
-        let bytes: Option<Vec<u8>> = (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok()).collect();
-        String::from_utf8(bytes?).ok()
-    };
-    let keys = text.lines().filter_map(|line| {
-        let parts: Vec<String> = line.split(':').map(plain).collect::<Option<_>>()?;
-        let ([schema, table, name, parent_schema, parent, on_delete, on_update], columns) = parts.split_first_chunk::<7>()?;
+/// From the store's text; nothing where it is not one.
+fn read_keys(text: &str) -> Option<Vec<ForeignKey>> {
+    let key = |record: Vec<Vec<u8>>| {
+        let fields: Vec<String> = record.into_iter().map(|field| String::from_utf8(field).ok()).collect::<Option<_>>()?;
+        let ([schema, table, name, parent_schema, parent, on_delete, on_update], columns) = fields.split_first_chunk::<7>()?;
+        let (columns, []) = columns.as_chunks::<2>() else { return None };
         Some(ForeignKey {
             table: TableName::new(schema.clone(), table.clone()),
             name: name.clone(),
             parent: TableName::new(parent_schema.clone(), parent.clone()),
             on_delete: on_delete.clone(),
             on_update: on_update.clone(),
-            columns: columns.chunks_exact(2).filter_map(|pair| Some((pair.first()?.clone(), pair.get(1)?.clone()))).collect(),
+            columns: columns.iter().map(|[own, theirs]| (own.clone(), theirs.clone())).collect(),
         })
-    });
-    keys.collect()
+    };
+    packed::read(text)?.into_iter().map(key).collect()
+}
+
+fn unreadable(table: &TableName, id: MigrationId, column: &str) -> Error {
+    Error::Changed(format!(
+        "the foreign keys of {table} that the store of migration {id} keeps in its column {column} cannot be read; compare SHOW CREATE TABLE \
+         of the table and of those that refer to it with what they should be, mend what is wrong, and empty that column"
+    ))
 }
 
 /// Brings children and side tables to where they belong, whatever an attempt has led to; may be done again. Under the attempt's lock, or
@@ -470,7 +475,8 @@ pub async fn settle_stored(link: &mut Link, table: &TableName, id: MigrationId, 
     if stored.is_empty() {
         return Ok(());
     }
-    settle(link, &Names::of(table), id, &Ties::parse(stored)).await?;
+    let ties = Ties::parse(stored).ok_or_else(|| unreadable(table, id, "ties"))?;
+    settle(link, &Names::of(table), id, &ties).await?;
     Ok(checkpoint::set_ties(link, id, "").await?)
 }
 
@@ -492,8 +498,13 @@ mod tests {
     #[test]
     fn they_survive_storing() {
         let ties = Ties { children: vec![key(), key()], ..Ties::default() };
-        assert_eq!(Ties::parse(&ties.write()), ties);
-        assert!(Ties::parse("").is_empty());
+        assert_eq!(Ties::parse(&ties.write()), Some(ties.clone()));
+        assert_eq!(Ties::parse(&Ties::default().write()), Some(Ties::default()));
+        let text = ties.write();
+        let last_field = text.rfind(':').unwrap_or_default();
+        for broken in ["", &text[5..], &text[..text.len() - 1], &text[..last_field]] {
+            assert_eq!(Ties::parse(broken), None, "keys lost in silence");
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod job;
 mod kept;
 mod keys;
 mod oracle;
+mod packed;
 pub mod phase;
 mod policy;
 mod preflight;

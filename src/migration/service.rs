@@ -331,7 +331,17 @@ impl Service {
             }
             checkpoint::set_wish(&mut link, id, wanted.is_paused, wanted.is_cancelled, &options_with(&options, &wanted)).await
         };
-        store.await.map_err(|error| refusal(&error.into()))?;
+        store.await.map_err(|error| match error.code() {
+            Some(1205) => Refusal::new(
+                1205,
+                *b"HY000",
+                format!(
+                    "the row of migration {id} in `tidegate`.`migrations` is locked: the server has not ended a write to it (a full disk \
+                     holds it up, and a minute longer); nothing was changed, say it again"
+                ),
+            ),
+            _ => refusal(&error.into()),
+        })?;
         board.wish(|wishes| apply_command(wishes, command, swaps));
         if command == Command::Revert { taken_up(&board, swaps).await } else { Ok(()) }
     }

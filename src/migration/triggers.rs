@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::error::Error;
 use super::shadow::Names;
-use super::{Refusal, checkpoint};
+use super::{Refusal, checkpoint, packed};
 use crate::ids::{MigrationId, TableName, quote_identifier};
 use crate::sql::token::{Token, Tokens};
 use crate::upstream::{self, Link, Server, literal};
@@ -219,22 +219,18 @@ impl Triggers {
 
     /// As a text for the store.
     pub fn write(&self) -> String {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let line = |trigger: &Trigger| {
-            let texts = [&trigger.name, &trigger.sql_mode, &trigger.charset, &trigger.collation].map(|text| hex(text.as_bytes()));
-            format!("{}:{}", texts.join(":"), hex(&trigger.statement))
+        let fields = |trigger: &Trigger| -> [Vec<u8>; 5] {
+            let Trigger { name, sql_mode, charset, collation, statement } = trigger.clone();
+            [name.into(), sql_mode.into(), charset.into(), collation.into(), statement]
         };
-        self.triggers.iter().map(line).collect::<Vec<_>>().join("\n")
+        let records: Vec<_> = self.triggers.iter().map(fields).collect();
+        packed::write(records.iter().map(|record| record.iter().map(Vec::as_slice)))
     }
 
     /// From the store's text; nothing where it is not one.
     pub fn parse(text: &str) -> Option<Self> {
-        let bytes = |hex: &str| -> Option<Vec<u8>> {
-            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok()).collect()
-        };
-        let triggers = text.lines().map(|line| {
-            let parts: Vec<Vec<u8>> = line.split(':').map(bytes).collect::<Option<_>>()?;
-            let [name, sql_mode, charset, collation, statement] = <[Vec<u8>; 5]>::try_from(parts).ok()?;
+        let triggers = packed::read(text)?.into_iter().map(|record| {
+            let [name, sql_mode, charset, collation, statement] = <[Vec<u8>; 5]>::try_from(record).ok()?;
             let text = |bytes: Vec<u8>| String::from_utf8(bytes).ok();
             Some(Trigger { name: text(name)?, sql_mode: text(sql_mode)?, charset: text(charset)?, collation: text(collation)?, statement })
         });

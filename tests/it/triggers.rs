@@ -2,17 +2,15 @@
 //!
 //! A write and what its triggers write are one transaction, so the tables themselves tell whether a trigger was missing or there twice.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use tokio::task::JoinHandle;
 
 use crate::support::failpoints::Failpoints;
-use crate::support::servers::{self, Settings};
+use crate::support::servers::Settings;
+use crate::support::writers::{Plan, Writers};
 use crate::support::{Kind, Lab, Proxy, Server};
 
 on_both_servers!(
@@ -44,68 +42,15 @@ const SETUP: [&str; 9] = [
 ];
 
 /// Clients that insert and update.
-struct Writers {
-    stop: Arc<AtomicBool>,
-    written: Arc<AtomicU64>,
-    tasks: Vec<JoinHandle<Vec<String>>>,
-}
-
-impl Writers {
-    /// `ports` has one port for each client.
-    fn start(ports: &[u16]) -> Self {
-        let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let tasks = ports.iter().enumerate().map(|(number, port)| {
-            let (stop, written, port) = (stop.clone(), written.clone(), *port);
-            tokio::spawn(async move {
-                let mut errors = Vec::new();
-                let mut conn: Option<Conn> = None;
-                let mut turn = number;
-                while !stop.load(Ordering::Relaxed) {
-                    turn += 1;
-                    let Some(link) = &mut conn else {
-                        conn = servers::connect(port, servers::APP).await.ok();
-                        tokio::time::sleep(Duration::from_millis(5)).await;
-                        continue;
-                    };
-                    let sql = match turn % 3 {
-                        0 => "INSERT INTO shop.t (v) VALUES (0)".to_owned(),
-                        _ => format!("UPDATE shop.t SET v = v + 1 WHERE id = {}", turn % 20 + 1),
-                    };
-                    match link.query_drop(sql).await {
-                        Ok(()) => drop(written.fetch_add(1, Ordering::Relaxed)),
-                        Err(error) => {
-                            errors.push(error.to_string());
-                            conn = None;
-                        }
-                    }
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-                errors
-            })
-        });
-        Self { stop: stop.clone(), written: written.clone(), tasks: tasks.collect() }
-    }
-
-    /// Waits for so many more writes.
-    async fn more(&self, writes: u64) -> Result<()> {
-        let wanted = self.written.load(Ordering::Relaxed) + writes;
-        let until = Instant::now() + LONG;
-        while self.written.load(Ordering::Relaxed) < wanted {
-            ensure!(Instant::now() < until, "the writers do not go on");
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        Ok(())
-    }
-
-    async fn stop(self) -> Result<Vec<String>> {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut errors = Vec::new();
-        for task in self.tasks {
-            errors.extend(task.await?);
-        }
-        Ok(errors)
-    }
-}
+const PLAN: Plan = Plan {
+    turn: |_, number| {
+        vec![match number % 3 {
+            0 => "INSERT INTO shop.t (v) VALUES (0)".to_owned(),
+            _ => format!("UPDATE shop.t SET v = v + 1 WHERE id = {}", number % 20 + 1),
+        }]
+    },
+    forgiven: &[],
+};
 
 /// What a table's triggers are, without the time at which they were made.
 async fn definitions(conn: &mut Conn) -> Result<Vec<String>> {
@@ -133,6 +78,13 @@ async fn judge(server: &Server, before: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// No client was told an error, each write fired its triggers, and nothing is left.
+async fn end(writers: Writers, lab: &Lab, before: &[String]) -> Result<()> {
+    writers.end_without_an_error().await?;
+    judge(&lab.server, before).await?;
+    lab.assert_nothing_left().await
+}
+
 async fn prepare(server: &Server) -> Result<Vec<String>> {
     let mut conn = server.connect().await?;
     for statement in SETUP {
@@ -149,7 +101,7 @@ async fn every_write_fires_them_across_swaps_and_reverts(kind: Kind) -> Result<(
     let lab = Lab::start_with(kind, settings(), &[]).await?;
     let before = prepare(&lab.server).await?;
     let (through, round) = (lab.proxy.port, lab.server.port);
-    let writers = Writers::start(&[through, through, through, through, round, round]);
+    let writers = Writers::start(&[through, through, through, through, round, round], PLAN);
     let mut admin = lab.admin().await?;
     for (round, protocol) in ["auto", "sentry"].into_iter().enumerate() {
         let alter = format!("ADD COLUMN extra_{round} INT NOT NULL DEFAULT {round}");
@@ -170,10 +122,7 @@ async fn every_write_fires_them_across_swaps_and_reverts(kind: Kind) -> Result<(
         admin.run(&format!("CLEANUP MIGRATION {id}")).await?;
         admin.wait_done(id, LONG).await?;
     }
-    let errors = writers.stop().await?;
-    ensure!(errors.is_empty(), "clients saw errors: {errors:?}");
-    judge(&lab.server, &before).await?;
-    lab.assert_nothing_left().await?;
+    end(writers, &lab, &before).await?;
     lab.proxy.assert_clean_log(&[])
 }
 
@@ -182,16 +131,12 @@ async fn called_off_attempts_put_them_on_again(kind: Kind) -> Result<()> {
     let lab = Lab::start_with(kind, settings(), &[("TIDEGATE_FAILPOINTS", points)]).await?;
     let before = prepare(&lab.server).await?;
     let (through, round) = (lab.proxy.port, lab.server.port);
-    let writers = Writers::start(&[through, through, round, round]);
+    let writers = Writers::start(&[through, through, round, round], PLAN);
     let mut admin = lab.admin().await?;
-    let id = admin.migrate(TABLE, "ADD COLUMN z INT", "WITH strategy = 'copy'").await?;
+    let id = admin.migrate(TABLE, "ADD COLUMN z INT", "WITH strategy = 'copy', max_hold_ms = 5000").await?;
     let status = admin.wait_done(id, LONG).await?;
     ensure!(status.number("cutover_attempts") >= 3.0, "the failpoints were not reached: {status:?}");
-    writers.more(100).await?;
-    let errors = writers.stop().await?;
-    ensure!(errors.is_empty(), "clients saw errors: {errors:?}");
-    judge(&lab.server, &before).await?;
-    lab.assert_nothing_left().await
+    end(writers, &lab, &before).await
 }
 
 async fn a_lost_lock_puts_them_on_again(kind: Kind) -> Result<()> {
@@ -199,21 +144,15 @@ async fn a_lost_lock_puts_them_on_again(kind: Kind) -> Result<()> {
     let (name, value) = failpoints.environment();
     let lab = Lab::start_with(kind, settings(), &[(name, &value)]).await?;
     let before = prepare(&lab.server).await?;
-    let writers = Writers::start(&[lab.proxy.port; 4]);
+    let writers = Writers::start(&[lab.proxy.port; 4], PLAN);
     failpoints.stop_at("cutover.triggers_off")?;
     let mut admin = lab.admin().await?;
     let id = admin.migrate(TABLE, "ADD COLUMN z INT", "WITH strategy = 'copy', max_hold_ms = 5000").await?;
     failpoints.stopped(LONG).await?;
-    let mut conn = lab.server.connect().await?;
-    let lock: Option<u32> = conn.query_first(format!("SELECT IS_USED_LOCK('tidegate lock {id}')")).await?;
-    conn.query_drop(format!("KILL {}", lock.context("nobody holds the lock")?)).await?;
+    lab.server.kill_holder(&format!("tidegate lock {id}")).await?;
     failpoints.go()?;
     admin.wait_done(id, LONG).await?;
-    writers.more(100).await?;
-    let errors = writers.stop().await?;
-    ensure!(errors.is_empty(), "clients saw errors: {errors:?}");
-    judge(&lab.server, &before).await?;
-    lab.assert_nothing_left().await
+    end(writers, &lab, &before).await
 }
 
 /// Each costs the disk so much that they would not be on again within max_hold: they are put back, and it is said.
@@ -222,7 +161,7 @@ async fn too_little_time_for_them_calls_the_attempt_off(kind: Kind) -> Result<()
     let (name, value) = failpoints.environment();
     let lab = Lab::start_with(kind, settings(), &[(name, &value)]).await?;
     let before = prepare(&lab.server).await?;
-    let writers = Writers::start(&[lab.proxy.port; 4]);
+    let writers = Writers::start(&[lab.proxy.port; 4], PLAN);
     failpoints.set("cutover.trigger_off=sleep(900)")?;
     let mut admin = lab.admin().await?;
     let id = admin.migrate(TABLE, "ADD COLUMN z INT", "WITH strategy = 'copy', max_hold_ms = 10000").await?;
@@ -237,11 +176,7 @@ async fn too_little_time_for_them_calls_the_attempt_off(kind: Kind) -> Result<()
     }
     failpoints.set("")?;
     admin.wait_done(id, LONG).await?;
-    writers.more(100).await?;
-    let errors = writers.stop().await?;
-    ensure!(errors.is_empty(), "clients saw errors: {errors:?}");
-    judge(&lab.server, &before).await?;
-    lab.assert_nothing_left().await
+    end(writers, &lab, &before).await
 }
 
 async fn proxy_dies_trying_them(kind: Kind) -> Result<()> {
@@ -268,7 +203,7 @@ async fn proxy_dies(kind: Kind, point: &str) -> Result<()> {
     proxy.launch(&[("TIDEGATE_FAILPOINTS", &format!("{point}=abort"))]).await?;
     let mut lab = Lab { proxy, server };
     let before = prepare(&lab.server).await?;
-    let writers = Writers::start(&[lab.proxy.port; 4]);
+    let writers = Writers::start(&[lab.proxy.port; 4], PLAN);
     writers.more(50).await?;
     // The answer to MIGRATE may be lost where the proxy dies at once.
     let _ = lab.admin().await?.migrate(TABLE, "ADD COLUMN z INT", "WITH strategy = 'copy', revert_window_s = 600").await;

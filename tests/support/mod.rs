@@ -19,6 +19,7 @@ pub mod raw;
 pub mod relay;
 pub mod replica;
 pub mod servers;
+pub mod writers;
 
 // Not every program that takes this module in needs every name.
 #[allow(unused_imports)]

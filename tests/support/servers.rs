@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder};
 use tempfile::TempDir;
 
@@ -159,6 +160,14 @@ impl Server {
     /// A connection as the application, straight to the server.
     pub async fn connect(&self) -> Result<Conn> {
         connect(self.port, APP).await
+    }
+
+    /// KILL of the session that holds a user lock: the engine's sessions of an attempt have one each.
+    pub async fn kill_holder(&self, lock: &str) -> Result<()> {
+        let mut conn = self.connect().await?;
+        let holder: Option<Option<u64>> = conn.query_first(format!("SELECT IS_USED_LOCK('{lock}')")).await?;
+        let holder = holder.flatten().with_context(|| format!("nobody holds {lock:?}"))?;
+        Ok(conn.query_drop(format!("KILL {holder}")).await?)
     }
 
     /// kill -9 of the server; it stays down until [`Server::launch`].

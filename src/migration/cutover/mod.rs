@@ -237,8 +237,7 @@ async fn begin(job: &Job, way: Way) -> Result<Begun, Error> {
         }
         checkpoint::set_triggers(&mut control, job.id, &triggers.write()).await?;
     }
-    let (own, _) = checkpoint::ties(&mut control, job.id).await?;
-    let ties = if job.is_window() { Ties::default() } else { Ties::read(&mut control, &job.names, &own, &job.mapping).await? };
+    let ties = if job.is_window() { Ties::default() } else { Ties::read(&mut control, &job.names, job.id, &job.mapping).await? };
     if !ties.is_empty() {
         if way != Way::LockedRename {
             return Err(Error::Stuck(

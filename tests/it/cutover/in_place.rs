@@ -303,9 +303,7 @@ async fn a_table_that_others_alter_meanwhile_is_proved_anew(kind: Kind) -> Resul
     failpoints.stop_at("cutover.alter_issued")?;
     let id = admin.migrate(TABLE, "ADD COLUMN lost INT", "WITH max_hold_ms = 60000").await?;
     failpoints.stopped(LONG).await?;
-    let mut conn = lab.server.connect().await?;
-    let lock: Option<u64> = conn.query_first(format!("SELECT IS_USED_LOCK('tidegate lock {id}')")).await?;
-    conn.query_drop(format!("KILL {}", lock.context("no connection has the lock")?)).await?;
+    lab.server.kill_holder(&format!("tidegate lock {id}")).await?;
     lab.sql(&[&format!("ALTER TABLE {TABLE} ADD COLUMN whose INT")]).await?;
     failpoints.go()?;
     let status = admin.wait_phase(id, &["failed"], LONG).await?;
