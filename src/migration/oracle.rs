@@ -5,6 +5,7 @@ use super::error::Error;
 use super::job::Job;
 use super::keys::KeyRange;
 use super::probe;
+use super::statements::Rows;
 use crate::ids::quote_identifier;
 use crate::schema::key::Key;
 use crate::upstream;
@@ -14,7 +15,7 @@ pub async fn refusal_in_range(job: &Job, range: &KeyRange, error: upstream::Erro
     if !is_about_rows(&error) {
         return error.into();
     }
-    let rows = job.statements.of_source(&own_columns(job), &job.keys.range(range));
+    let rows = job.statements.of_source(&own_columns(job), &Rows::In(job.keys.range(range)));
     explain(job, &rows, error).await
 }
 
@@ -33,7 +34,7 @@ pub async fn refusal_if_any(job: &Job, keys: &[Key], error: &upstream::Error) ->
 
 /// The server's own refusal of an ALTER on a table with the source's rows in a range; `None` where it takes them or cannot be asked.
 pub async fn refusal_of_range(job: &Job, range: &KeyRange) -> Option<Refusal> {
-    let rows = job.statements.of_source(&own_columns(job), &job.keys.range(range));
+    let rows = job.statements.of_source(&own_columns(job), &Rows::In(job.keys.range(range)));
     ask(job, &rows).await.ok().flatten()
 }
 

@@ -21,6 +21,15 @@ pub struct Range {
     pub through: Option<Literals>,
 }
 
+/// Which rows a comparison looks at.
+#[derive(Clone, Debug)]
+pub enum Rows {
+    /// Those of a chunk.
+    In(Range),
+    /// Those with these keys of the source's; never without any.
+    Under(Vec<Literals>),
+}
+
 /// Texts that depend only on the two tables.
 #[derive(Clone, Debug)]
 pub struct Statements {
@@ -197,19 +206,19 @@ impl Statements {
         format!("DELETE FROM {} WHERE {}", self.shadow, one_of(&self.shadow_key, keys))
     }
 
-    /// Selects `what` from the source's rows in a range.
-    pub fn of_source(&self, what: &str, range: &Range) -> String {
-        format!("SELECT {what} FROM {} {} WHERE {}", self.source, self.force, condition(&self.source_key, range))
+    /// Selects `what` from the source's rows.
+    pub fn of_source(&self, what: &str, rows: &Rows) -> String {
+        format!("SELECT {what} FROM {} {} WHERE {}", self.source, self.force, chosen(&self.source_key, rows))
     }
 
-    /// Selects `what` from the shadow's rows in a range.
-    pub fn of_shadow(&self, what: &str, range: &Range) -> String {
-        format!("SELECT {what} FROM {} WHERE {}", self.shadow, condition(&self.shadow_key, range))
+    /// Selects `what` from the shadow's rows.
+    pub fn of_shadow(&self, what: &str, rows: &Rows) -> String {
+        format!("SELECT {what} FROM {} WHERE {}", self.shadow, chosen(&self.shadow_key, rows))
     }
 
-    /// Selects the source's key and `what` of another table's row with the same key, for the source's rows in a range.
+    /// Selects the source's key and `what` of another table's row with the same key, for the source's rows.
     /// `what` and `other_key` name the other table's columns behind the alias `tg_other`.
-    pub fn joined(&self, what: &str, other: &str, range: &Range) -> String {
+    pub fn joined(&self, what: &str, other: &str, rows: &Rows) -> String {
         let key = self.key_expressions_of("`tg_source`");
         let on = self.source_key.iter().zip(&self.shadow_key).map(|(s, o)| format!("`tg_other`.{o} = `tg_source`.{s}"));
         format!(
@@ -217,12 +226,12 @@ impl Statements {
             self.source,
             self.force,
             on.collect::<Vec<_>>().join(" AND "),
-            condition(&self.source_key_of("`tg_source`"), range)
+            chosen(&self.source_key_of("`tg_source`"), rows)
         )
     }
 
-    /// The shadow's keys in a range that the source does not have, as the shadow stores them.
-    pub fn surplus(&self, range: &Range) -> String {
+    /// The shadow's keys that the source does not have, as the shadow stores them.
+    pub fn surplus(&self, rows: &Rows) -> String {
         let mut expressions = self.key_expressions.clone();
         for (source, shadow) in self.source_key.iter().zip(&self.shadow_key) {
             expressions = expressions.replace(source.as_str(), &format!("`tg_shadow`.{shadow}"));
@@ -232,7 +241,7 @@ impl Statements {
         format!(
             "SELECT {expressions} FROM {} AS `tg_shadow` WHERE {} AND NOT EXISTS (SELECT 1 FROM {} AS `tg_source` WHERE {})",
             self.shadow,
-            condition(&key, range),
+            chosen(&key, rows),
             self.source,
             on.collect::<Vec<_>>().join(" AND ")
         )
@@ -248,14 +257,14 @@ impl Statements {
     }
 
     /// Copies a chunk as the shadow would have it into a scratch table with the shadow's columns.
-    pub fn convert_into(&self, scratch: &str, range: &Range) -> String {
+    pub fn convert_into(&self, scratch: &str, rows: &Rows) -> String {
         format!(
             "INSERT INTO {scratch} ({}) SELECT {} FROM {} {} WHERE {}",
             self.scratch_columns(),
             self.source_columns.iter().chain(self.key_beside.iter().map(|(source, _)| source)).cloned().collect::<Vec<_>>().join(", "),
             self.source,
             self.force,
-            condition(&self.source_key, range)
+            chosen(&self.source_key, rows)
         )
     }
 
@@ -309,6 +318,13 @@ impl Statements {
 
     fn source_key_of(&self, table: &str) -> Vec<String> {
         self.source_key.iter().map(|column| format!("{table}.{column}")).collect()
+    }
+}
+
+fn chosen(key: &[String], rows: &Rows) -> String {
+    match rows {
+        Rows::In(range) => condition(key, range),
+        Rows::Under(keys) => one_of(key, keys),
     }
 }
 
@@ -415,7 +431,7 @@ mod tests {
         let range = Range { after: Some(lits(&["1", "2"])), through: Some(lits(&["3", "4"])) };
         let text = statements(&[("a", "a"), ("b", "b")]).see_rows(&[lits(&["1", "2"]), lits(&["3", "4"])]);
         assert!(text.ends_with("WHERE ((`a` = 1 AND `b` = 2) OR (`a` = 3 AND `b` = 4))"), "{text}");
-        let text = statements(&[("a", "a"), ("b", "b")]).of_shadow("1", &range);
+        let text = statements(&[("a", "a"), ("b", "b")]).of_shadow("1", &Rows::In(range));
         assert_eq!(
             text,
             "SELECT 1 FROM `~shadow_db`.`t` WHERE `a` >= 1 AND ((`a` > 1) OR (`a` = 1 AND `b` > 2)) AND `a` <= 3 AND ((`a` < 3) OR (`a` = 3 AND `b` <= 4))"

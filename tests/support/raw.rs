@@ -30,6 +30,8 @@ pub const MARIADB: u64 = 0x1c << 32;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// A reply is taken for whole when nothing came for so long; one that is not shows in the next comparison.
 const QUIET: Duration = Duration::from_millis(60);
+/// The same for the rest of an answer that has begun.
+const MORE: Duration = Duration::from_millis(10);
 
 /// One connection.
 #[derive(Debug)]
@@ -164,10 +166,22 @@ impl Raw {
 
     /// Reads what comes until nothing more does.
     pub async fn until_quiet(&mut self) -> Result<Vec<u8>> {
-        while let Ok(read) = tokio::time::timeout(QUIET, self.read()).await {
+        self.until_quiet_for(QUIET).await
+    }
+
+    /// The same where what comes late does no harm: on both ways it is the beginning of the next answer. Not where frames are numbered
+    /// anew with each command.
+    pub async fn nearly_until_quiet(&mut self) -> Result<Vec<u8>> {
+        self.until_quiet_for(MORE).await
+    }
+
+    async fn until_quiet_for(&mut self, more: Duration) -> Result<Vec<u8>> {
+        let mut patience = QUIET;
+        while let Ok(read) = tokio::time::timeout(patience, self.read()).await {
             if !read? {
                 break;
             }
+            patience = more;
         }
         Ok(std::mem::take(&mut self.have))
     }

@@ -14,6 +14,7 @@ use super::copy::Copy;
 use super::error::Error;
 use super::job::Job;
 use super::keys::KeyRange;
+use super::statements::Rows;
 use super::tail::{self, Reached};
 use super::{Refusal, oracle};
 use crate::schema::key::Key;
@@ -31,6 +32,9 @@ const WORKERS: usize = 2;
 
 /// How long the tail may take to come forward.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// So many suspects are looked at by their keys; of more the whole chunk is read again.
+const FEW: usize = 1000;
 
 /// How often a key that changes all the time is looked at.
 const ROUNDS: usize = 5;
@@ -142,11 +146,11 @@ impl Comparison {
     }
 
     async fn chunk(&self, links: &mut Links, range: &KeyRange) -> Result<(), Error> {
-        let literals = self.job.keys.range(range);
+        let rows = Rows::In(self.job.keys.range(range));
         let sum = |row: &str| format!("COUNT(*), COALESCE(BIT_XOR({row}), 0)");
-        let shadow_sql = self.job.statements.of_shadow(&sum(&self.shadow_checksum), &literals);
+        let shadow_sql = self.job.statements.of_shadow(&sum(&self.shadow_checksum), &rows);
         let (source, shadow) =
-            tokio::join!(self.source_sum(&mut links.source, &links.scratch, range, &sum), links.shadow.texts(&shadow_sql));
+            tokio::join!(self.source_sum(&mut links.source, &links.scratch, &rows, &sum), links.shadow.texts(&shadow_sql));
         if source? == shadow? { Ok(()) } else { self.key_by_key(links, range).await }
     }
 
@@ -154,32 +158,30 @@ impl Comparison {
         &self,
         link: &mut Link,
         scratch: &str,
-        range: &KeyRange,
+        rows: &Rows,
         sum: &impl Fn(&str) -> String,
     ) -> Result<Vec<Vec<String>>, upstream::Error> {
-        let literals = self.job.keys.range(range);
         if !self.converts {
-            return link.texts(&self.job.statements.of_source(&sum(&self.source_checksum), &literals)).await;
+            return link.texts(&self.job.statements.of_source(&sum(&self.source_checksum), rows)).await;
         }
         link.run(&format!("DELETE FROM {scratch}")).await?;
-        link.run(&self.job.statements.convert_into(scratch, &literals)).await?;
+        link.run(&self.job.statements.convert_into(scratch, rows)).await?;
         link.texts(&format!("SELECT {} FROM {scratch}", sum(&self.source_checksum))).await
     }
 
     /// Keys that differ now: lacking or different in the shadow, and those that only the shadow has.
-    async fn differences(&self, links: &mut Links, range: &KeyRange) -> Result<HashSet<Key>, Error> {
+    async fn differences(&self, links: &mut Links, rows: &Rows) -> Result<HashSet<Key>, Error> {
         let (keys, statements) = (&self.job.keys, &self.job.statements);
-        let literals = keys.range(range);
         let source_rows = if self.converts {
             links.source.run(&format!("DELETE FROM {}", links.scratch)).await?;
-            links.source.run(&statements.convert_into(&links.scratch, &literals)).await?;
-            links.source.rows(&statements.joined(&self.other_checksum, &links.scratch, &literals)).await?
+            links.source.run(&statements.convert_into(&links.scratch, rows)).await?;
+            links.source.rows(&statements.joined(&self.other_checksum, &links.scratch, rows)).await?
         } else {
             let what = format!("{}, {}", keys.expressions().join(", "), self.source_checksum);
-            links.source.rows(&statements.of_source(&what, &literals)).await?
+            links.source.rows(&statements.of_source(&what, rows)).await?
         };
         let shadow_name = self.job.names.shadow.quoted();
-        let shadow_rows = links.shadow.rows(&statements.joined(&self.other_checksum, &shadow_name, &literals)).await?;
+        let shadow_rows = links.shadow.rows(&statements.joined(&self.other_checksum, &shadow_name, rows)).await?;
         let wanted = self.checksums(&source_rows)?;
         let mut got = self.checksums(&shadow_rows)?;
         let mut differ: HashSet<Key> = HashSet::new();
@@ -188,7 +190,7 @@ impl Comparison {
                 differ.insert(key);
             }
         }
-        for row in links.shadow.rows(&statements.surplus(&literals)).await? {
+        for row in links.shadow.rows(&statements.surplus(rows)).await? {
             differ.insert(keys.parse(&row)?);
         }
         Ok(differ)
@@ -206,14 +208,19 @@ impl Comparison {
     /// Each suspect must be seen equal once. A key that events touch in every one of the rounds counts as right: its row is
     /// written anew from the source with each of them, and once more under the lock.
     async fn key_by_key(&self, links: &mut Links, range: &KeyRange) -> Result<(), Error> {
-        let mut suspects = self.differences(links, range).await?;
+        let chunk = Rows::In(self.job.keys.range(range));
+        let mut suspects = self.differences(links, &chunk).await?;
         for _ in 0..ROUNDS {
             if suspects.is_empty() {
                 return Ok(());
             }
             let watch = self.job.pending.watch(suspects.iter().cloned());
             self.settled(links, &suspects).await?;
-            let still: HashSet<Key> = self.differences(links, range).await?;
+            let still = if suspects.len() <= FEW {
+                self.differences(links, &Rows::Under(self.job.keys.all_literals(&suspects))).await?
+            } else {
+                self.differences(links, &chunk).await?
+            };
             self.tail_reaches_now(links).await?;
             suspects.retain(|key| still.contains(key));
             if let Some(key) = suspects.iter().find(|key| !watch.was_touched(key)) {
