@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::StreamExt;
@@ -11,9 +11,8 @@ use mysql_async::{BinlogStreamRequest, Conn};
 
 use crate::support::Kind;
 use crate::support::lab::Lab;
-use crate::support::packed::{COMPRESS, ZSTD};
 use crate::support::process::run;
-use crate::support::raw::{BASE, DEPRECATE_EOF, MARIADB, OPTIONAL_METADATA, QUERY_ATTRIBUTES, Raw, SESSION_TRACK};
+use crate::support::raw::{BASE, DEPRECATE_EOF, MARIADB, OPTIONAL_METADATA, PATIENCE, QUERY_ATTRIBUTES, QUIET, Raw, SESSION_TRACK};
 use crate::support::servers::{APP, Settings, home, program};
 
 mod compressed;
@@ -41,8 +40,8 @@ const BULK: u8 = 0xfa;
 struct Pair {
     direct: Raw,
     proxied: Raw,
-    /// One of them is compressed.
-    is_numbered: bool,
+    /// Sees what the server is doing for the direct one.
+    observer: Conn,
     /// What was said, for `TIDEGATE_TEST_RECORD`: see src/wire/tests.rs.
     record: Vec<u8>,
     name: String,
@@ -58,8 +57,8 @@ impl Pair {
         let direct = Raw::login(lab.server.port, APP, directly, piece).await?;
         let proxied = Raw::login(port, APP, capabilities, piece).await?;
         let name = format!("{}-{capabilities:x}", lab.server.kind.name());
-        let is_numbered = (directly | capabilities) & (COMPRESS | ZSTD) != 0;
-        let mut pair = Self { direct, proxied, is_numbered, record: capabilities.to_le_bytes().to_vec(), name };
+        let observer = lab.server.connect().await?;
+        let mut pair = Self { direct, proxied, observer, record: capabilities.to_le_bytes().to_vec(), name };
         pair.align().await?;
         Ok(pair)
     }
@@ -67,7 +66,12 @@ impl Pair {
     /// Sends the same bytes both ways and compares all that comes back.
     async fn bytes(&mut self, bytes: &[u8], what: &str) -> Result<Vec<u8>> {
         self.direct.write(bytes).await?;
-        let theirs = if self.is_numbered { self.direct.until_quiet().await? } else { self.direct.nearly_until_quiet().await? };
+        let theirs = self.whole_answer(SEVERAL).await?;
+        self.same(bytes, theirs, what).await
+    }
+
+    /// Sends through the proxy what the server has answered with `theirs`.
+    async fn same(&mut self, bytes: &[u8], theirs: Vec<u8>, what: &str) -> Result<Vec<u8>> {
         self.proxied.write(bytes).await?;
         let ours = self.proxied.exactly(theirs.len()).await.with_context(|| what.to_owned())?;
         ensure!(ours == theirs, "{what}: {}", difference(&ours, &theirs));
@@ -82,7 +86,28 @@ impl Pair {
 
     async fn command(&mut self, code: u8, payload: &[u8]) -> Result<Vec<u8>> {
         let what = format!("command {code:#04x} {:?}", String::from_utf8_lossy(payload.get(..payload.len().min(80)).unwrap_or_default()));
-        self.bytes(&self.direct.command(code, payload), &what).await
+        let bytes = self.direct.command(code, payload);
+        self.direct.write(&bytes).await?;
+        // Two commands have none.
+        let theirs = if matches!(code, LONG_DATA | CLOSE) { self.direct.until_quiet().await? } else { self.whole_answer(ONE).await? };
+        self.same(&bytes, theirs, &what).await
+    }
+
+    /// The server's own answer: until it waits for the next command and nothing comes for this long, or it says nothing for a while, as
+    /// where it waits for a file.
+    async fn whole_answer(&mut self, moment: Duration) -> Result<Vec<u8>> {
+        self.direct.reads_within(PATIENCE).await?;
+        let mut silent_since = Instant::now();
+        while silent_since.elapsed() < QUIET {
+            let sql = format!("SELECT COMMAND FROM information_schema.PROCESSLIST WHERE ID = {}", self.direct.connection_id);
+            let doing: Option<String> = self.observer.query_first(sql).await?;
+            if self.direct.reads_within(moment).await? {
+                silent_since = Instant::now();
+            } else if doing.is_none_or(|doing| doing == "Sleep") {
+                break;
+            }
+        }
+        Ok(self.direct.take())
     }
 
     async fn query(&mut self, text: &str) -> Result<Vec<u8>> {
@@ -132,6 +157,11 @@ impl Pair {
         Ok(())
     }
 }
+
+/// Behind one command's answer nothing more comes when the server waits for the next.
+const ONE: Duration = Duration::from_millis(2);
+/// Between the answers of several it may seem to wait.
+const SEVERAL: Duration = Duration::from_millis(30);
 
 /// Longer packets are not recorded: the files are kept in the repository.
 const RECORDED_MAX: usize = 3000;

@@ -27,11 +27,9 @@ pub const PROGRESS: u64 = 1 << 32;
 pub const MARIADB: u64 = 0x1c << 32;
 
 /// Long enough for a server of a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 /// A reply is taken for whole when nothing came for so long; one that is not shows in the next comparison.
-const QUIET: Duration = Duration::from_millis(60);
-/// The same for the rest of an answer that has begun.
-const MORE: Duration = Duration::from_millis(10);
+pub const QUIET: Duration = Duration::from_millis(60);
 
 /// One connection.
 #[derive(Debug)]
@@ -166,24 +164,21 @@ impl Raw {
 
     /// Reads what comes until nothing more does.
     pub async fn until_quiet(&mut self) -> Result<Vec<u8>> {
-        self.until_quiet_for(QUIET).await
+        while self.reads_within(QUIET).await? {}
+        Ok(self.take())
     }
 
-    /// The same where what comes late does no harm: on both ways it is the beginning of the next answer. Not where frames are numbered
-    /// anew with each command.
-    pub async fn nearly_until_quiet(&mut self) -> Result<Vec<u8>> {
-        self.until_quiet_for(MORE).await
-    }
-
-    async fn until_quiet_for(&mut self, more: Duration) -> Result<Vec<u8>> {
-        let mut patience = QUIET;
-        while let Ok(read) = tokio::time::timeout(patience, self.read()).await {
-            if !read? {
-                break;
-            }
-            patience = more;
+    /// Reads what comes within a moment; `false` where nothing does.
+    pub async fn reads_within(&mut self, moment: Duration) -> Result<bool> {
+        match tokio::time::timeout(moment, self.read()).await {
+            Ok(read) => read,
+            Err(_) => Ok(false),
         }
-        Ok(std::mem::take(&mut self.have))
+    }
+
+    /// What was read and not looked at yet.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.have)
     }
 
     /// Reads a result set to its end and gives the number of its rows; for DEPRECATE_EOF and rows that fit one packet.
