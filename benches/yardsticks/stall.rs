@@ -1,8 +1,12 @@
 //! `make bench-stall`: what clients feel at a cut-over, step by step: with 4, 16 and 64 connections, many cut-overs each, on both
 //! servers; what part of it is the proxy's own, and what a session on another table felt.
 //!
-//! CUTOVERS, SERVER (mysql, mariadb; both by default), CONNECTIONS, NICE (of the clients, 10) and SERVER_NICE (0; above it, the proxy runs
-//! as if the server had cores of its own) change it.
+//! CUTOVERS, SERVER (mysql, mariadb; both by default), CONNECTIONS, THINK_MS (a client's mean pause between its operations, 4), NICE (of
+//! the clients, 10) and SERVER_NICE (0; above it, the proxy runs as if the server had cores of its own) change it.
+//!
+//! What the machine itself costs stands in a second table, from the same run: how late a thread of this program is woken, what a bare
+//! client's commit takes beside the load, and what a *herd* takes, as many bare connections as clients, all of which send one statement at
+//! the same instant: that is what a release is, without a proxy.
 #![allow(missing_docs, dead_code)]
 
 #[path = "../../tests/support/mod.rs"]
@@ -23,6 +27,9 @@ use support::lab::{Lab, TABLE};
 use support::load::Options;
 use support::servers::Settings;
 
+/// Steps that are the proxy's: what is left to do when the gate has drained, and letting everybody go.
+const OWN: [&str; 5] = ["catch_up", "fence", "apply", "final_form", "release"];
+
 /// Steps that are the server's: locking, renaming, unlocking.
 const SERVERS_OWN: [&str; 7] = ["lock", "lock_shadow", "rename_waits", "drop_sentry", "rename", "unlock", "unlock_shadow"];
 
@@ -35,15 +42,23 @@ async fn bench() -> Result<()> {
     println!("{cut_overs} cut-overs for each line; milliseconds as p50 / p99 / longest; commits reach the disk\n");
     println!(
         "| server | connections | statements/s | held statements | each held statement | whole attempt | drain | catch up, fence, apply | lock | rename, unlock | release | \
-         own share | own share without drain | another table, outside of cut-overs | another table, within | a bare client's commit |"
+         own share | own share without drain | another table, outside of cut-overs | another table, within |"
     );
-    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     let only = yardstick::number("CONNECTIONS", 0);
+    let (mut machine, mut steps) = (String::new(), String::new());
     for kind in yardstick::servers() {
         for connections in [4, 16, 64].into_iter().filter(|connections| only == 0 || only == *connections) {
-            bench_one(kind, connections, cut_overs).await.with_context(|| format!("{kind}, {connections} connections"))?;
+            let line = bench_one(kind, connections, cut_overs).await.with_context(|| format!("{kind}, {connections} connections"))?;
+            machine.push_str(&line.machine);
+            steps.push_str(&line.steps);
         }
     }
+    println!(
+        "\nThe machine in the same run:\n\n| server | connections | clients' transactions | a sleep of 5 ms is late by | a bare commit, beside the load | \
+         a bare commit, alone | a herd: the last one sends after | the last one is answered after |\n|---|---:|---:|---:|---:|---:|---:|---:|\n{machine}"
+    );
+    println!("Each step:\n\n{steps}");
     Ok(())
 }
 
@@ -58,16 +73,26 @@ fn yield_to_the_others(process: u32, nice: i32) {
     }
 }
 
-async fn bench_one(kind: Kind, connections: i32, cut_overs: i32) -> Result<()> {
+/// What is shown below the first table.
+struct Line {
+    machine: String,
+    steps: String,
+}
+
+async fn bench_one(kind: Kind, connections: i32, cut_overs: i32) -> Result<Line> {
     let settings = Settings { is_durable: true, buffer_pool_mib: 512, ..Settings::default() };
     let lab = Lab::start_with(kind, settings, &[("TIDEGATE_CUTOVER_LOG_HELD_OVER_MS", "0")]).await?;
     yield_to_the_others(std::process::id(), yardstick::number("NICE", 10));
     if let Some(server) = lab.server.process_id() {
         yield_to_the_others(server, yardstick::number("SERVER_NICE", 0));
     }
-    let load = lab.load(2000, &Options { clients: connections, ..Options::default() }).await?;
-    lab.sql(&["CREATE TABLE shop.quiet (id INT PRIMARY KEY, n INT NOT NULL DEFAULT 0)", "INSERT INTO shop.quiet (id) VALUES (1)"]).await?;
+    let think = Duration::from_millis(yardstick::number("THINK_MS", 4).unsigned_abs().into());
+    let load = lab.load(2000, &Options { clients: connections, think, ..Options::default() }).await?;
+    lab.sql(&["CREATE TABLE shop.quiet (id INT PRIMARY KEY, n INT NOT NULL DEFAULT 0)"]).await?;
+    let rows: Vec<String> = (0..=connections).map(|id| format!("({id})")).collect();
+    lab.sql(&[&format!("INSERT INTO shop.quiet (id) VALUES {}", rows.join(", "))]).await?;
     let bystander = Bystander::start(&lab).await?;
+    let bare = Bare::start(&lab).await?;
     let mut admin = lab.admin().await?;
     let (mut steps, mut windows) = (Steps::default(), Vec::new());
     let began = (Instant::now(), load.live().statements.load(Ordering::Relaxed));
@@ -95,23 +120,39 @@ async fn bench_one(kind: Kind, connections: i32, cut_overs: i32) -> Result<()> {
     lab.assert_nothing_lost(&outcome).await?;
     let held = held_times(&lab.proxy.log());
     let (within, outside) = bystander.stop(&windows).await?;
+    let (commits, late) = bare.stop().await?;
     println!(
-        "| {kind} | {connections} | {rate:.0} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+        "| {kind} | {connections} | {rate:.0} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
         held.len(),
         quantiles(held.clone()),
         steps.of(&[]),
         steps.of(&["drain"]),
-        steps.of(&["catch_up", "fence", "apply"]),
+        steps.of(&OWN[..4]),
         steps.of(&["lock", "lock_shadow"]),
         steps.of(&["rename_waits", "drop_sentry", "rename", "unlock", "unlock_shadow"]),
         steps.of(&["release"]),
         steps.except(&SERVERS_OWN),
-        steps.of(&["catch_up", "fence", "apply", "release"]),
+        steps.of(&OWN),
         quantiles(outside),
-        quantiles(within),
-        quantiles(bare_commits(&lab).await?)
+        quantiles(within)
     );
-    Ok(())
+    let herd = Herd::run(&lab, connections).await?;
+    let transactions = &outcome.seen.transactions;
+    let ms = |microseconds: u64| microseconds as f64 / 1e3;
+    Ok(Line {
+        machine: format!(
+            "| {kind} | {connections} | {:.1} / {:.1} / {:.1} | {} | {} | {} | {} | {} |\n",
+            ms(transactions.value_at_quantile(0.5)),
+            ms(transactions.value_at_quantile(0.99)),
+            ms(transactions.max()),
+            quantiles(late),
+            quantiles(commits),
+            quantiles(bare_commits(&lab).await?),
+            quantiles(herd.sent),
+            quantiles(herd.answered)
+        ),
+        steps: format!("{kind}, {connections} connections: {}\n", steps.each()),
+    })
 }
 
 /// The steps of each last attempt, by name.
@@ -135,6 +176,14 @@ impl Steps {
         quantiles(self.0.iter().map(sum).collect())
     }
 
+    /// Every step by itself, in the order of the first attempt.
+    fn each(&self) -> String {
+        let mut names: Vec<&String> = self.0.iter().flat_map(BTreeMap::keys).collect();
+        names.sort_unstable();
+        names.dedup();
+        names.into_iter().map(|name| format!("{name} {}", self.of(&[name]))).collect::<Vec<_>>().join("; ")
+    }
+
     fn except(&self, names: &[&str]) -> String {
         let sum =
             |steps: &BTreeMap<String, f64>| steps.iter().filter(|(name, _)| !names.contains(&name.as_str())).map(|(_, time)| time).sum();
@@ -156,6 +205,94 @@ async fn bare_commits(lab: &Lab) -> Result<Vec<f64>> {
         times.push(began.elapsed().as_secs_f64() * 1e3);
     }
     Ok(times)
+}
+
+/// A client that goes straight to the server beside the load and commits one row now and then; and how late it is woken.
+struct Bare {
+    is_stopping: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<Result<(Vec<f64>, Vec<f64>)>>,
+}
+
+impl Bare {
+    async fn start(lab: &Lab) -> Result<Self> {
+        let mut conn = lab.server.connect().await?;
+        let is_stopping = Arc::new(AtomicBool::new(false));
+        let stop = is_stopping.clone();
+        let task = tokio::spawn(async move {
+            let (mut commits, mut late) = (Vec::new(), Vec::new());
+            while !stop.load(Ordering::Relaxed) {
+                let pause = Instant::now();
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                late.push((pause.elapsed().as_secs_f64() - 5e-3) * 1e3);
+                let began = Instant::now();
+                for sql in ["START TRANSACTION", "UPDATE shop.quiet SET n = n + 1 WHERE id = 0", "COMMIT"] {
+                    conn.query_drop(sql).await?;
+                }
+                commits.push(began.elapsed().as_secs_f64() * 1e3);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Ok((commits, late))
+        });
+        Ok(Self { is_stopping, task })
+    }
+
+    async fn stop(self) -> Result<(Vec<f64>, Vec<f64>)> {
+        self.is_stopping.store(true, Ordering::Relaxed);
+        self.task.await?
+    }
+}
+
+/// As many bare connections as there were clients, with nothing else going on: all of them send one statement at the same instant, every
+/// second one a read. What the last one waits until it gets to send is the machine's share of a release.
+#[derive(Default)]
+struct Herd {
+    sent: Vec<f64>,
+    answered: Vec<f64>,
+}
+
+impl Herd {
+    async fn run(lab: &Lab, connections: i32) -> Result<Self> {
+        let mut herd = Self::default();
+        let mut members = Vec::new();
+        for id in 1..=connections {
+            members.push((id, lab.server.connect().await?));
+        }
+        for _ in 0..50 {
+            let go = Arc::new(tokio::sync::Notify::new());
+            let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+            for (id, mut conn) in members.drain(..) {
+                let (go, sender) = (go.clone(), sender.clone());
+                tokio::spawn(async move {
+                    let begun = go.notified();
+                    tokio::pin!(begun);
+                    begun.as_mut().enable();
+                    let _ = sender.send(None);
+                    begun.await;
+                    let sent = Instant::now();
+                    let sql = if id % 2 == 0 { "SELECT n FROM shop.quiet WHERE id" } else { "UPDATE shop.quiet SET n = n + 1 WHERE id" };
+                    let answer = conn.query_drop(format!("{sql} = {id}")).await;
+                    let _ = sender.send(Some((id, conn, sent, Instant::now(), answer)));
+                });
+            }
+            drop(sender);
+            for _ in 0..connections {
+                receiver.recv().await.context("a member of the herd has died")?;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let began = Instant::now();
+            go.notify_waiters();
+            let (mut last_sent, mut last_answered) = (began, began);
+            while let Some(message) = receiver.recv().await {
+                let (id, conn, sent, answered, answer) = message.context("a member of the herd begins twice")?;
+                answer?;
+                (last_sent, last_answered) = (last_sent.max(sent), last_answered.max(answered));
+                members.push((id, conn));
+            }
+            herd.sent.push((last_sent - began).as_secs_f64() * 1e3);
+            herd.answered.push((last_answered - began).as_secs_f64() * 1e3);
+        }
+        Ok(herd)
+    }
 }
 
 /// Each held statement's time, from the log.

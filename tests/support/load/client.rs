@@ -110,6 +110,7 @@ impl Client {
         if !matches!(self.send_text("BEGIN").await, Answer::Done { .. }) {
             return;
         }
+        let began = Instant::now();
         let mut writes = 0;
         for _ in 0..self.random.u32(2..=5) {
             let is_alive = match self.choose() {
@@ -138,7 +139,9 @@ impl Client {
             self.send_text("ROLLBACK").await;
             return;
         }
-        match self.send_text("COMMIT").await {
+        let answer = self.send_text("COMMIT").await;
+        self.seen.transactions.saturating_record(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
+        match answer {
             Answer::Done { .. } => {
                 self.seen.writes += writes;
                 self.journal.commit(changes);

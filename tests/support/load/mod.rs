@@ -71,6 +71,8 @@ pub struct Seen {
     pub stale_examples: Vec<String>,
     /// Time of each statement in microseconds, as the client saw it.
     pub latency: Histogram<u64>,
+    /// Time from BEGIN to the answer of COMMIT in microseconds, without what BEGIN itself waited.
+    pub transactions: Histogram<u64>,
 }
 
 impl Seen {
@@ -83,6 +85,7 @@ impl Seen {
             stale_reads: 0,
             stale_examples: Vec::new(),
             latency: Histogram::new_with_bounds(1, 600_000_000, 3)?,
+            transactions: Histogram::new_with_bounds(1, 600_000_000, 3)?,
         })
     }
 
@@ -97,6 +100,7 @@ impl Seen {
             *self.errors.entry(error).or_default() += times;
         }
         self.latency.add(&other.latency)?;
+        self.transactions.add(&other.transactions)?;
         Ok(())
     }
 
