@@ -150,6 +150,9 @@ pub fn reason(error: &mysql_async::Error) -> String {
     }
 }
 
+/// Bytes of statements that are sent together; each server takes a packet of this size.
+const TOGETHER_MOST: usize = 512 << 10;
+
 /// How the engine reaches the server; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -321,6 +324,29 @@ impl Link {
         let result = self.conn.query_drop(sql).await;
         self.is_amid = false;
         Ok(result?)
+    }
+
+    /// Runs statements one after the other and drops their rows; the first that fails is the last. They go to the server together, up to
+    /// [`TOGETHER_MOST`] at once.
+    ///
+    /// # Errors
+    /// That of the statement that failed.
+    ///
+    /// # Cancel safety
+    /// As [`Link::run`].
+    pub async fn run_all(&mut self, statements: &[String]) -> Result<(), Error> {
+        let mut together = String::new();
+        for sql in statements {
+            if !together.is_empty() && together.len() + sql.len() > TOGETHER_MOST {
+                self.run(&together).await?;
+                together.clear();
+            }
+            if !together.is_empty() {
+                together.push_str("; ");
+            }
+            together.push_str(sql);
+        }
+        if together.is_empty() { Ok(()) } else { self.run(&together).await }
     }
 
     /// As [`Link::run`], for a text in the connection's own character set.

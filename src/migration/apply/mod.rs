@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use super::error::Error;
 use super::job::Job;
+use super::statements::Literals;
 use super::{kept, oracle};
 use crate::schema::key::Key;
 use crate::upstream::{self, Link};
@@ -249,14 +250,14 @@ async fn which_are_gone(job: &Job, link: &mut Link, absent: &[&Taken<Key>]) -> R
 /// Settles everything that is pending while nobody can write: deletes every pending key from the shadow, then takes what
 /// the source has. `link` must be allowed to read the source and write the shadow under the lock. Gives the number of keys.
 ///
-/// `in_transaction` where `link` is not the lock's own connection: a statement of it that arrives after all when this has given up
-/// must change nothing. (The lock's own connection may begin no transaction, which would unlock; what it still does, it does
-/// under its locks.)
+/// One transaction, whoever has the lock, so that it costs one commit and an error changes nothing; sent in as few pieces as its size
+/// allows, for the same reason: clients wait meanwhile. Where `is_lock` the link is the lock's own connection, which may begin no
+/// transaction by a statement, as that would unlock; neither COMMIT nor autocommit = 0 does.
 ///
 /// # Errors
 /// As the server says; everything stays pending then, from where it was (I-E6), and the caller must not swap. Asks the server
 /// nothing more: a lock is held.
-pub async fn settle_under_lock(job: &Job, link: &mut Link, in_transaction: bool) -> Result<usize, upstream::Error> {
+pub async fn settle_under_lock(job: &Job, link: &mut Link, is_lock: bool) -> Result<usize, upstream::Error> {
     let out = Out { job, taken: job.pending.take(usize::MAX, |_| true) };
     if out.taken.is_empty() {
         return Ok(0);
@@ -265,24 +266,38 @@ pub async fn settle_under_lock(job: &Job, link: &mut Link, in_transaction: bool)
         kept::settle_under_lock(job, kept, link, &out.taken, KEYS_MOST).await?;
         return Ok(out.settle(|_| true).settled);
     }
-    if in_transaction {
-        link.run("START TRANSACTION").await?;
-    }
-    for some in out.taken.chunks(KEYS_MOST) {
-        link.run(&job.statements.delete(&job.keys.all_literals(some.iter().map(|taken| &taken.key)))).await?;
-    }
-    for some in out.taken.chunks(KEYS_MOST) {
-        let literals = job.keys.all_literals(some.iter().map(|taken| &taken.key));
-        if !job.keys.is_ordered() {
-            // The row of a key in an earlier chunk may be the row of one of these too, by the key's collation.
-            link.run(&job.statements.delete(&literals)).await?;
+    let (begin, end) = if is_lock {
+        ("SET SESSION autocommit = 0", "COMMIT; SET SESSION autocommit = 1")
+    } else {
+        ("START TRANSACTION", "COMMIT")
+    };
+    let result = link.run_all(&settling(job, &out.taken, begin, end)).await;
+    if let Err(upstream::Error::Server { .. }) = result {
+        // Nobody shall commit a half of it by giving the lock back.
+        link.run("ROLLBACK").await?;
+        if is_lock {
+            link.run("SET SESSION autocommit = 1").await?;
         }
-        link.run(&job.statements.insert(&literals)).await?;
     }
-    if in_transaction {
-        link.run("COMMIT").await?;
-    }
+    result?;
     Ok(out.settle(|_| true).settled)
+}
+
+/// The statements of [`settle_under_lock`].
+fn settling(job: &Job, taken: &[Taken<Key>], begin: &str, end: &str) -> Vec<String> {
+    let parts: Vec<Vec<Literals>> =
+        taken.chunks(KEYS_MOST).map(|some| job.keys.all_literals(some.iter().map(|taken| &taken.key))).collect();
+    let mut all = vec![begin.to_owned()];
+    all.extend(parts.iter().map(|part| job.statements.delete(part)));
+    for (number, part) in parts.iter().enumerate() {
+        if number > 0 && !job.keys.is_ordered() {
+            // The row of a key in an earlier chunk may be the row of one of these too, by the key's collation.
+            all.push(job.statements.delete(part));
+        }
+        all.push(job.statements.insert(part));
+    }
+    all.push(end.to_owned());
+    all
 }
 
 /// What the server's own ALTER says of the rows that are pending, where `error` is about rows; for use without a lock.

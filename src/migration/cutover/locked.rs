@@ -224,12 +224,13 @@ async fn catch_up(attempt: &mut Attempt<'_>, held: &Held, crew: &mut Crew, appli
     held.set_step("fence");
     attempt.tail_is_here().await?;
     attempt.steps.mark("fence");
-    let (link, in_transaction) = if applier == Applier::Lock { (&mut crew.lock, false) } else { (&mut crew.apply, true) };
-    let settled = apply::settle_under_lock(attempt.job, link, in_transaction);
+    let is_lock = applier == Applier::Lock;
+    let settled = apply::settle_under_lock(attempt.job, if is_lock { &mut crew.lock } else { &mut crew.apply }, is_lock);
     Attempt::within(attempt.deadline, "applying the last changes", settled).await?;
+    attempt.steps.mark("apply");
     let final_form = final_form::take(attempt.job, if applier == Applier::Lock { &mut crew.lock } else { &mut crew.apply });
     Attempt::within(attempt.deadline, "the last changes of the shadow's definition", final_form).await?;
-    attempt.steps.mark("apply");
+    attempt.steps.mark("final_form");
     attempt.take_triggers_off(&mut crew.lock).await?;
     Ok(crate::failpoints::reach("cutover.caught_up").await?)
 }

@@ -6,10 +6,10 @@
 //! See: `protocol.rs` (which way), `locked.rs` (what all share), `locked_rename.rs` (MySQL), `sentry.rs` (MariaDB), `moment.rs`
 //! (when to begin), `settle.rs` (what happened), `alter.rs` (where nothing was copied).
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
 use super::foreign_keys::{self, Ties};
@@ -48,6 +48,10 @@ const APPLY_BEFORE: Duration = Duration::from_millis(500);
 
 /// With so many keys pending a hold begins: some rows are held by the application all the time.
 const LEFT_FOR_THE_HOLD: usize = 20;
+
+/// So many pending keys are left for when the tables are locked: there one commit is enough for all of them, and each commit is several
+/// times as long as the rows of this many keys.
+const LEFT_FOR_THE_LOCK: usize = 200;
 
 /// What an attempt led to.
 #[derive(Debug)]
@@ -88,10 +92,10 @@ pub async fn attempt(job: &Job, gate: &std::sync::Arc<Gate>, reached: watch::Rec
     apply_before(job, &mut crew.apply, &mut control, &mut reached).await?;
     let mut steps = Steps::default();
     let began = Instant::now();
-    let is_drained = AtomicBool::new(false);
+    let is_drained = CancellationToken::new();
     let draining = async {
         let held = drained(job, gate, began, &mut steps).await;
-        is_drained.store(true, Ordering::Relaxed);
+        is_drained.cancel();
         held
     };
     let deadline = began + job.max_hold() * 4 / 5;
@@ -174,13 +178,17 @@ async fn apply_before(job: &Job, link: &mut Link, control: &mut Link, reached: &
     Ok(())
 }
 
-/// Applies while the gate drains: those inside go on writing.
-async fn apply_until(job: &Job, link: &mut Link, is_over: &AtomicBool) -> Result<(), Error> {
-    while !is_over.load(Ordering::Relaxed) {
-        if job.pending.is_empty() {
-            let _ = tokio::time::timeout(Duration::from_millis(1), job.pending.noted_again()).await;
-        } else {
+/// Applies while the gate drains, as those inside go on writing; but no more often than it must be: who has drained the gate would wait
+/// for the end of a round.
+async fn apply_until(job: &Job, link: &mut Link, is_over: &CancellationToken) -> Result<(), Error> {
+    while !is_over.is_cancelled() {
+        if job.pending.len() > LEFT_FOR_THE_LOCK {
             apply::once(job, link).await?;
+            continue;
+        }
+        tokio::select! {
+            () = is_over.cancelled() => {}
+            () = job.pending.noted_again() => {}
         }
     }
     Ok(())
@@ -305,9 +313,11 @@ async fn behind_the_gate(attempt: &mut Attempt<'_>, held: &Held, mut crew: Crew,
     let began = Instant::now();
     attempt.tail_is_here().await?;
     let (tail, keys) = (began.elapsed(), attempt.job.pending.len());
-    let give_up = Instant::now() + attempt.left() / 2;
-    let settled = tokio::time::timeout_at(attempt.deadline.into(), apply::until_settled(attempt.job, &mut crew.apply, give_up));
-    settled.await.map_err(|_| upstream::Error::TooLong(attempt.job.max_hold(), "applying what is pending"))??;
+    if keys > LEFT_FOR_THE_LOCK {
+        let give_up = Instant::now() + attempt.left() / 2;
+        let settled = tokio::time::timeout_at(attempt.deadline.into(), apply::until_settled(attempt.job, &mut crew.apply, give_up));
+        settled.await.map_err(|_| upstream::Error::TooLong(attempt.job.max_hold(), "applying what is pending"))??;
+    }
     attempt.steps.mark("catch_up");
     let apply = began.elapsed() - tail;
     tracing::debug!(migration = %attempt.job.id, protocol = way.name(), ?tail, keys, ?apply, "caught up behind the gate; locks the tables");
