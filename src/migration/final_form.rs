@@ -12,7 +12,7 @@ use super::shadow::Names;
 use super::{deferred, describe};
 use crate::ids::{MigrationId, TableName, quote_identifier};
 use crate::schema::mapping::{HELPER, Helper};
-use crate::schema::table::Table;
+use crate::schema::table::{Column, Table};
 use crate::upstream::{self, Link, literal};
 
 /// Takes the helper out of a description of the shadow; tells whether it was there.
@@ -65,7 +65,6 @@ pub async fn restore(job: &Job) -> Result<(), Error> {
 /// # Errors
 /// As the server says; the caller must not swap then.
 pub async fn take(job: &Job, link: &mut Link) -> Result<(), upstream::Error> {
-    match_counter(job, link).await?;
     if has_zero_to_number(job, link).await? {
         return Err(upstream::Error::Unexpected("a row with 0 came, which the server would give a number".into()));
     }
@@ -82,27 +81,53 @@ pub async fn take(job: &Job, link: &mut Link) -> Result<(), upstream::Error> {
 }
 
 /// Sets the shadow's counter to the source's where it is behind it: numbers of rows that are gone are not given again. Done before
-/// anybody is held as well, so that it costs nothing under the lock but where the last writes were taken back.
+/// anybody is held as well.
 ///
 /// # Errors
 /// As the server says.
 pub async fn match_counter(job: &Job, link: &mut Link) -> Result<(), upstream::Error> {
-    let has_counter = |table: &Table| table.columns.iter().any(|column| column.extra.to_ascii_lowercase().contains("auto_increment"));
-    if job.sets_counter || !has_counter(&job.source) || !has_counter(&job.shadow) {
-        return Ok(());
-    }
-    if !job.facts.is_mariadb {
-        link.run("SET SESSION information_schema_stats_expiry = 0").await?;
-    }
-    // One question: it is asked under the lock.
-    let sql = format!("SELECT {}, {}", counter(&job.names.source), counter(&job.names.shadow));
-    let row = link.texts(&sql).await?.pop().unwrap_or_default();
-    let number = |at: usize| row.get(at).and_then(|counter| counter.parse::<u64>().ok()).unwrap_or(0);
-    let (source, shadow) = (number(0), number(1));
-    if source > shadow {
+    if let Some(source) = counter_to_reach(job, link).await? {
         link.run(&format!("ALTER TABLE {} {} AUTO_INCREMENT = {source}", deferred::mark(job.id), job.names.shadow.quoted())).await?;
     }
     Ok(())
+}
+
+/// The source's counter, where the shadow is to have it and is behind it: its last rows were taken back, or deleted again.
+///
+/// # Errors
+/// As the server says.
+pub async fn counter_to_reach(job: &Job, link: &mut Link) -> Result<Option<u64>, upstream::Error> {
+    if job.sets_counter || !job.source.columns.iter().any(counts) || !job.shadow.columns.iter().any(counts) {
+        return Ok(None);
+    }
+    let (source, shadow) = (counter(link, &job.names.source).await?, counter(link, &job.names.shadow).await?);
+    Ok(Some(source).filter(|source| *source > shadow))
+}
+
+/// Brings the shadow's counter to a number by a row that comes and goes within the open transaction: that costs no commit of its own, as
+/// ALTER TABLE does. Where no row can be made up, such as for a unique key or a CHECK, nothing is done, and ALTER TABLE is left.
+///
+/// # Errors
+/// Where the connection is lost.
+pub async fn step_to(job: &Job, link: &mut Link, counter: u64) -> Result<(), upstream::Error> {
+    let Some(column) = job.shadow.columns.iter().find(|column| counts(column) && column.data_type.to_ascii_lowercase().ends_with("int"))
+    else {
+        return Ok(());
+    };
+    let (shadow, name, number) = (job.names.shadow.quoted(), quote_identifier(&column.name), counter.saturating_sub(1));
+    link.run("SAVEPOINT tidegate_counter").await?;
+    let stepped = async {
+        // IGNORE fills every other column with what stands for nothing, and leaves the row out where that is not allowed.
+        let made = link.change(&format!("INSERT IGNORE INTO {shadow} ({name}) VALUES ({number})")).await?.affected;
+        let gone = link.change(&format!("DELETE FROM {shadow} WHERE {name} = {number}")).await?.affected;
+        // A number that is too large for the column would have been made another one.
+        Ok::<bool, upstream::Error>(made == gone)
+    };
+    match stepped.await {
+        Ok(true) => Ok(()),
+        Ok(false) | Err(upstream::Error::Server { .. }) => link.run("ROLLBACK TO SAVEPOINT tidegate_counter").await,
+        Err(error) => Err(error),
+    }
 }
 
 /// Refuses where the ALTER makes a column AUTO_INCREMENT and a row has 0 in it: the server's own would give such a row a new number,
@@ -123,8 +148,7 @@ pub async fn check_zeros(job: &Job, link: &mut Link) -> Result<(), Error> {
 }
 
 async fn has_zero_to_number(job: &Job, link: &mut Link) -> Result<bool, upstream::Error> {
-    let is_counter = |column: &crate::schema::table::Column| column.extra.to_ascii_lowercase().contains("auto_increment");
-    let becomes = job.mapping.pairs.iter().find(|pair| is_counter(&pair.shadow) && !is_counter(&pair.source));
+    let becomes = job.mapping.pairs.iter().find(|pair| counts(&pair.shadow) && !counts(&pair.source));
     let Some(pair) = becomes.filter(|_| !job.is_window()) else { return Ok(false) };
     // It has an index of its own, as every AUTO_INCREMENT column.
     let sql = format!(
@@ -135,10 +159,49 @@ async fn has_zero_to_number(job: &Job, link: &mut Link) -> Result<bool, upstream
     Ok(link.cell(&sql).await?.as_deref() == Some("1"))
 }
 
-fn counter(table: &TableName) -> String {
-    format!(
-        "(SELECT AUTO_INCREMENT FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {})",
+fn counts(column: &Column) -> bool {
+    column.extra.to_ascii_lowercase().contains("auto_increment")
+}
+
+/// The number that the server would give next. Read out of SHOW CREATE TABLE, which is the quickest to tell; where MariaDB's
+/// NO_TABLE_OPTIONS has that leave it out, out of the dictionary.
+async fn counter(link: &mut Link, table: &TableName) -> Result<u64, upstream::Error> {
+    let rows = link.texts(&format!("SHOW CREATE TABLE {}", table.quoted())).await?;
+    if let Some(counter) = rows.first().and_then(|row| told_counter(row.get(1)?)) {
+        return Ok(counter);
+    }
+    let sql = format!(
+        "SELECT AUTO_INCREMENT FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",
         literal(&table.schema),
         literal(&table.table)
-    )
+    );
+    Ok(link.cell(&sql).await?.and_then(|counter| counter.parse().ok()).unwrap_or(0))
+}
+
+/// The counter in a CREATE TABLE as the server writes it; `None` where it leaves the table's options out. It leaves out a 1.
+fn told_counter(create: &str) -> Option<u64> {
+    let options = create.split_once("\n) ")?.1.lines().next()?;
+    // A comment comes last, and may hold anything.
+    let options = options.split('\'').next()?;
+    if !options.contains("ENGINE=") {
+        return None;
+    }
+    let Some((_, number)) = options.split_once(" AUTO_INCREMENT=") else { return Some(1) };
+    number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::told_counter;
+
+    #[test]
+    fn a_counter_is_read_out_of_the_options_and_nowhere_else() {
+        let table = |options: &str| format!("CREATE TABLE `t` (\n  `a` int COMMENT ') ENGINE=x AUTO_INCREMENT=7'\n{options}");
+        assert_eq!(told_counter(&table(") ENGINE=InnoDB AUTO_INCREMENT=42 DEFAULT CHARSET=utf8mb4")), Some(42));
+        assert_eq!(told_counter(&table(") ENGINE=InnoDB AUTO_INCREMENT=18446744073709551615")), Some(u64::MAX));
+        assert_eq!(told_counter(&table(") ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COMMENT=' AUTO_INCREMENT=9'")), Some(1));
+        assert_eq!(told_counter(&table(") ENGINE=InnoDB\n/*!50100 PARTITION BY HASH (`a`) AUTO_INCREMENT=3 */")), Some(1));
+        assert_eq!(told_counter(&table(") /*!50100 TABLESPACE `x` */ ENGINE=InnoDB AUTO_INCREMENT=5")), Some(5));
+        assert_eq!(told_counter(&table(")")), None, "NO_TABLE_OPTIONS");
+    }
 }

@@ -156,6 +156,9 @@ async fn exist(statements: &Statements, link: &mut Link, keys: &[Literals]) -> R
 /// # Errors
 /// As the server says.
 pub async fn settle_under_lock(job: &Job, kept: &Kept, link: &mut Link, taken: &[Taken<Key>], most: usize) -> Result<(), upstream::Error> {
+    if taken.is_empty() {
+        return Ok(());
+    }
     // Neither this nor COMMIT lets go of LOCK TABLES; START TRANSACTION would.
     link.run("SET SESSION autocommit = 0").await?;
     let result = async {

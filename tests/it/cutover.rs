@@ -2,6 +2,7 @@
 
 use crate::support::Kind;
 
+mod counter;
 mod disk;
 mod failures;
 mod force;

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use super::error::Error;
 use super::job::Job;
 use super::statements::Literals;
-use super::{kept, oracle};
+use super::{final_form, kept, oracle};
 use crate::schema::key::Key;
 use crate::upstream::{self, Link};
 
@@ -248,7 +248,8 @@ async fn which_are_gone(job: &Job, link: &mut Link, absent: &[&Taken<Key>]) -> R
 }
 
 /// Settles everything that is pending while nobody can write: deletes every pending key from the shadow, then takes what
-/// the source has. `link` must be allowed to read the source and write the shadow under the lock. Gives the number of keys.
+/// the source has, and its AUTO_INCREMENT counter. `link` must be allowed to read the source and write the shadow under the lock. Gives the
+/// number of keys.
 ///
 /// One transaction, whoever has the lock, so that it costs one commit and an error changes nothing; sent in as few pieces as its size
 /// allows, for the same reason: clients wait meanwhile. Where `is_lock` the link is the lock's own connection, which may begin no
@@ -259,32 +260,40 @@ async fn which_are_gone(job: &Job, link: &mut Link, absent: &[&Taken<Key>]) -> R
 /// nothing more: a lock is held.
 pub async fn settle_under_lock(job: &Job, link: &mut Link, is_lock: bool) -> Result<usize, upstream::Error> {
     let out = Out { job, taken: job.pending.take(usize::MAX, |_| true) };
-    if out.taken.is_empty() {
-        return Ok(0);
-    }
     if let Some(kept) = &job.kept {
         kept::settle_under_lock(job, kept, link, &out.taken, KEYS_MOST).await?;
+        final_form::match_counter(job, link).await?;
         return Ok(out.settle(|_| true).settled);
     }
-    let (begin, end) = if is_lock {
-        ("SET SESSION autocommit = 0", "COMMIT; SET SESSION autocommit = 1")
-    } else {
-        ("START TRANSACTION", "COMMIT")
-    };
-    let result = link.run_all(&settling(job, &out.taken, begin, end)).await;
-    if let Err(upstream::Error::Server { .. }) = result {
-        // Nobody shall commit a half of it by giving the lock back.
-        link.run("ROLLBACK").await?;
-        if is_lock {
-            link.run("SET SESSION autocommit = 1").await?;
+    let (begin, end) =
+        if is_lock { ("SET SESSION autocommit = 0", "COMMIT; SET SESSION autocommit = 1") } else { ("START TRANSACTION", "COMMIT") };
+    let result = async {
+        if !out.taken.is_empty() {
+            link.run_all(&settling(job, &out.taken, begin)).await?;
         }
+        let counter = final_form::counter_to_reach(job, link).await?;
+        if let Some(counter) = counter {
+            if out.taken.is_empty() {
+                link.run(begin).await?;
+            }
+            final_form::step_to(job, link, counter).await?;
+        }
+        if counter.is_some() || !out.taken.is_empty() {
+            link.run(end).await?;
+        }
+        if counter.is_some() { final_form::match_counter(job, link).await } else { Ok(()) }
+    };
+    let result = result.await;
+    if let Err(upstream::Error::Server { .. }) = result {
+        // Nobody shall commit a half of it by giving the lock back. Where this does not succeed, the connection has gone.
+        let _ = link.run(if is_lock { "ROLLBACK; SET SESSION autocommit = 1" } else { "ROLLBACK" }).await;
     }
     result?;
     Ok(out.settle(|_| true).settled)
 }
 
-/// The statements of [`settle_under_lock`].
-fn settling(job: &Job, taken: &[Taken<Key>], begin: &str, end: &str) -> Vec<String> {
+/// The statements of [`settle_under_lock`] that bring the rows over.
+fn settling(job: &Job, taken: &[Taken<Key>], begin: &str) -> Vec<String> {
     let parts: Vec<Vec<Literals>> =
         taken.chunks(KEYS_MOST).map(|some| job.keys.all_literals(some.iter().map(|taken| &taken.key))).collect();
     let mut all = vec![begin.to_owned()];
@@ -296,7 +305,6 @@ fn settling(job: &Job, taken: &[Taken<Key>], begin: &str, end: &str) -> Vec<Stri
         }
         all.push(job.statements.insert(part));
     }
-    all.push(end.to_owned());
     all
 }
 
