@@ -9,6 +9,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -325,8 +326,9 @@ impl Gate {
         if let Ok(state) = inner.state.next(event) {
             inner.state = state;
         }
-        Ticket::release_all(self, &mut inner);
+        let first = Ticket::release_all(self, &mut inner);
         drop(inner);
+        first.into_iter().for_each(Waker::wake);
         self.changed.notify_waiters();
     }
 }

@@ -73,17 +73,15 @@ impl Ticket {
         }
     }
 
-    /// Moves everybody who waits to the released ones, each with a pass of its own, and wakes the first few.
-    pub(super) fn release_all(gate: &Arc<Gate>, inner: &mut Inner) {
+    /// Moves everybody who waits to the released ones, each with a pass of its own; gives the first few to be woken, without the lock that
+    /// each of them takes first.
+    #[must_use]
+    pub(super) fn release_all(gate: &Arc<Gate>, inner: &mut Inner) -> Vec<Waker> {
         while let Some(waiter) = inner.waiters.pop_front() {
             let pass = waiter.wants_pass.then(|| gate.pass(inner, &waiter.record));
             inner.released.push_back(Released { ticket: waiter.ticket, pass, waker: waiter.waker });
         }
-        for released in inner.released.iter_mut().take(RELEASED_AT_ONCE) {
-            if let Some(waker) = released.waker.take() {
-                waker.wake();
-            }
-        }
+        inner.released.iter_mut().take(RELEASED_AT_ONCE).filter_map(|released| released.waker.take()).collect()
     }
 
     /// Gives the place up because a KILL reached the statement.
