@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
+use super::failures::IN_PLACE;
 use super::protocols;
 use crate::support::failpoints::Failpoints;
 use crate::support::lab::{Lab, TABLE};
@@ -91,25 +92,29 @@ async fn the_watchdog_frees_the_table_of_an_attempt_that_stands_still(kind: Kind
     let load = lab.load(300, &Options { clients: 4, ..Options::default() }).await?;
     let mut admin = lab.admin().await?;
     let mut conn = lab.server.connect().await?;
-    for protocol in protocols(kind) {
-        for point in ["cutover.locked", "cutover.rename_issued"] {
-            let id = postponed(&mut admin, protocol).await?;
-            let before = kills(&mut conn).await?;
-            failpoints.stop_at(point)?;
-            admin.run(&format!("CUTOVER MIGRATION {id}")).await?;
-            failpoints.stopped(LONG).await?;
-            load.more_statements(40)
-                .await
-                .with_context(|| format!("{protocol}: clients do not go on while the attempt stands at {point}"))?;
-            connection_is_gone(&mut conn, id).await.with_context(|| format!("{protocol} at {point}"))?;
-            ensure!(failpoints.is_stopped(), "the attempt did not stand still");
-            // Not by the server's own wait_timeout, which comes seconds later.
-            ensure!(kills(&mut conn).await? > before, "{protocol} at {point}: nobody was ended by KILL");
-            failpoints.go()?;
-            admin.wait_done(id, LONG).await.with_context(|| format!("{protocol} at {point}"))?;
-            let watched = format!("connections are ended migration={id} ");
-            ensure!(lab.proxy.log().lines().any(|line| line.contains(&watched)), "it was not the watchdog that ended the connections");
-        }
+    let swaps = protocols(kind).iter().flat_map(|protocol| ["cutover.locked", "cutover.rename_issued"].map(|point| (*protocol, point)));
+    // Where the server alters the table behind the gate, the attempt has the same watchman.
+    for (protocol, point) in swaps.chain([(IN_PLACE, "cutover.alter_issued")]) {
+        let id = if protocol == IN_PLACE {
+            let id = admin.migrate(TABLE, "COMMENT = 'orders'", "WITH strategy = 'instant', postpone = true").await?;
+            admin.wait_phase(id, &["ready"], LONG).await?;
+            id
+        } else {
+            postponed(&mut admin, protocol).await?
+        };
+        let before = kills(&mut conn).await?;
+        failpoints.stop_at(point)?;
+        admin.run(&format!("CUTOVER MIGRATION {id}")).await?;
+        failpoints.stopped(LONG).await?;
+        load.more_statements(40).await.with_context(|| format!("{protocol}: clients do not go on while the attempt stands at {point}"))?;
+        connection_is_gone(&mut conn, id).await.with_context(|| format!("{protocol} at {point}"))?;
+        ensure!(failpoints.is_stopped(), "the attempt did not stand still");
+        // Not by the server's own wait_timeout, which comes seconds later.
+        ensure!(kills(&mut conn).await? > before, "{protocol} at {point}: nobody was ended by KILL");
+        failpoints.go()?;
+        admin.wait_done(id, LONG).await.with_context(|| format!("{protocol} at {point}"))?;
+        let watched = format!("connections are ended migration={id} ");
+        ensure!(lab.proxy.log().lines().any(|line| line.contains(&watched)), "it was not the watchdog that ended the connections");
     }
     let outcome = load.stop().await?;
     lab.assert_nothing_lost(&outcome).await?;
