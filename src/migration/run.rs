@@ -410,13 +410,14 @@ pub async fn ready(site: &Site, gate: &Installed, mut copied: Option<moment::Cop
     let mut wishes = site.board.wishes();
     let mut lookout = moment::Lookout::open(site).await?;
     loop {
+        // Asked first: whatever was sent before CUTOVER is tried before that counts.
+        let wished = wishes.borrow_and_update().clone();
         // Views and programs may have come since the gate was built.
         if gate.set_hot_names(describe::hot_names(&mut lookout.link, &site.names.source).await?) {
             tracing::info!(migration = %site.id, table = %site.names.source, "views or programs that reach the table have changed; the gate knows them");
         }
         let breaking = shapes::breaking(site, &gate.gate).await?;
         site.board.set_breaking(&breaking);
-        let wished = wishes.borrow_and_update().clone();
         let wait = if wished.is_postponed {
             Some(format!("waits for CUTOVER MIGRATION {}", site.id))
         } else if breaking.is_empty() || wished.ignores_breaking {
