@@ -2,11 +2,13 @@
 //!
 //! Invariant I-C5: the cut-over's steps take these values as proof; dropping any of them opens the gate.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
+use futures_util::future::select_all;
+
 use super::state::{Event, State};
-use super::{Current, Gate, Sample};
+use super::{Current, Gate, Inner, Sample};
 use crate::census::Record;
 
 /// Somebody who kept a gate from draining.
@@ -143,63 +145,93 @@ impl Draining {
     /// # Cancel safety
     /// Dropping the future opens the gate.
     pub async fn drained(self, budget: Duration) -> Result<Held, NotDrained> {
-        let give_up = tokio::time::Instant::now() + budget;
-        let gate = self.guard.gate.clone();
-        loop {
-            let changed = gate.changed();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if self.close(budget)? {
-                return Ok(Held { guard: self.guard, began: self.began });
-            }
-            // Transactions that started before the gate was built end without telling it: look again now and then.
-            let look_again = tokio::time::Instant::now() + Duration::from_millis(5);
-            tokio::select! {
-                () = changed => {}
-                () = tokio::time::sleep_until(look_again.min(give_up)) => {}
-            }
-            if tokio::time::Instant::now() >= give_up {
-                // Those who have not touched the table are left to the fence when they have been waited for long enough.
-                let is_left = gate.lock().is_empty() && !gate.call_off_for_the_exposed();
-                if self.close(if is_left { Duration::ZERO } else { budget })? {
-                    return Ok(Held { guard: self.guard, began: self.began });
-                }
-                return Err(NotDrained { blockers: self.blockers(), expired: false });
-            }
-        }
+        let nobody = || NotDrained { blockers: Vec::new(), expired: true };
+        all_drained(vec![self], budget).await.and_then(|mut held| held.pop().ok_or_else(nobody))
     }
 
-    /// Closes the gate if nobody is inside and nobody is exposed who is still waited for; where patience is over, only the younger ones
-    /// than `budget` are.
-    fn close(&self, budget: Duration) -> Result<bool, NotDrained> {
-        let mut inner = self.guard.gate.lock();
-        if inner.hold.as_ref().is_none_or(|current| current.id != self.guard.id) {
-            drop(inner);
-            return Err(NotDrained { blockers: self.blockers(), expired: true });
-        }
+    fn has_expired(&self, inner: &Inner) -> bool {
+        inner.hold.as_ref().is_none_or(|current| current.id != self.guard.id)
+    }
+
+    /// Whether nobody is inside and nobody is exposed who is still waited for; where patience is over, only those who are younger than
+    /// `budget` are.
+    fn may_close(&self, inner: &mut Inner, budget: Duration) -> bool {
         inner.forget_the_gone();
-        if !self.guard.gate.snapshots_to_wait_for(self.began_us).is_empty() {
-            return Ok(false);
-        }
-        if !inner.is_empty() {
-            return Ok(false);
-        }
         let gate = &self.guard.gate;
-        if gate.is_somebody_exposed(&inner, Gate::exposed_most(&inner, budget)) {
-            return Ok(false);
-        }
-        match inner.state.next(Event::Drained) {
-            Ok(state) => inner.state = state,
-            Err(_) => return Ok(false),
-        }
-        inner.step = "held";
-        Ok(inner.state == State::Held)
+        gate.snapshots_to_wait_for(self.began_us).is_empty()
+            && inner.is_empty()
+            && !gate.is_somebody_exposed(inner, Gate::exposed_most(inner, budget))
+            && inner.state.next(Event::Drained).is_ok()
     }
+}
 
-    fn blockers(&self) -> Vec<Blocker> {
-        let snapshots = self.guard.gate.snapshots_to_wait_for(self.began_us);
-        self.guard.gate.blockers_among(&snapshots)
+/// Waits until nobody is inside any of these gates. All of them close at the same instant: until then a transaction that is inside one
+/// may go into any other, or two tables that transactions write together could never be drained. The gates must come in one order
+/// that everybody keeps.
+///
+/// # Errors
+/// [`NotDrained`] with whoever is still inside when `budget` is over; all gates are open again then.
+///
+/// # Cancel safety
+/// Dropping the future opens the gates.
+pub async fn all_drained(draining: Vec<Draining>, budget: Duration) -> Result<Vec<Held>, NotDrained> {
+    let give_up = tokio::time::Instant::now() + budget;
+    let gates: Vec<Arc<Gate>> = draining.iter().map(|draining| draining.guard.gate.clone()).collect();
+    let held = |draining: Vec<Draining>| draining.into_iter().map(|Draining { guard, began, .. }| Held { guard, began }).collect();
+    loop {
+        let mut changed: Vec<_> = gates.iter().map(|gate| Box::pin(gate.changed())).collect();
+        for changed in &mut changed {
+            changed.as_mut().enable();
+        }
+        if close(&draining, budget)? {
+            return Ok(held(draining));
+        }
+        // Transactions that started before the gate was built end without telling it: look again now and then.
+        let look_again = tokio::time::Instant::now() + Duration::from_millis(5);
+        tokio::select! {
+            _ = select_all(changed) => {}
+            () = tokio::time::sleep_until(look_again.min(give_up)) => {}
+        }
+        if tokio::time::Instant::now() >= give_up {
+            // Those who have not touched the table are left to the fence when they have been waited for long enough.
+            let is_left = gates.iter().all(|gate| gate.lock().is_empty() && !gate.call_off_for_the_exposed());
+            if close(&draining, if is_left { Duration::ZERO } else { budget })? {
+                return Ok(held(draining));
+            }
+            return Err(not_drained(&draining, false));
+        }
     }
+}
+
+/// Closes the gates if all of them may be.
+fn close(draining: &[Draining], budget: Duration) -> Result<bool, NotDrained> {
+    let mut inner: Vec<MutexGuard<'_, Inner>> = draining.iter().map(|draining| draining.guard.gate.lock()).collect();
+    if draining.iter().zip(&inner).any(|(draining, inner)| draining.has_expired(inner)) {
+        drop(inner);
+        return Err(not_drained(draining, true));
+    }
+    if !draining.iter().zip(&mut inner).all(|(draining, inner)| draining.may_close(inner, budget)) {
+        return Ok(false);
+    }
+    for inner in &mut inner {
+        inner.state = State::Held;
+        inner.step = "held";
+    }
+    Ok(true)
+}
+
+/// Who keeps them from draining, each once, the oldest first.
+fn not_drained(draining: &[Draining], expired: bool) -> NotDrained {
+    let mut blockers: Vec<Blocker> = Vec::new();
+    for Draining { guard, began_us, .. } in draining {
+        for blocker in guard.gate.blockers_among(&guard.gate.snapshots_to_wait_for(*began_us)) {
+            if blockers.iter().all(|known| !Arc::ptr_eq(&known.record, &blocker.record)) {
+                blockers.push(blocker);
+            }
+        }
+    }
+    blockers.sort_by_key(|blocker| std::cmp::Reverse(blocker.age));
+    NotDrained { blockers, expired }
 }
 
 impl Held {

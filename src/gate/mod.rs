@@ -26,7 +26,7 @@ mod shapes;
 pub mod state;
 mod ticket;
 
-pub use hold::{Blocker, Draining, Held, HoldReport, NotDrained};
+pub use hold::{Blocker, Draining, Held, HoldReport, NotDrained, all_drained};
 pub use registry::{Gates, Installed, Verdict, Watch};
 pub use shapes::{Shape, Shapes};
 pub use ticket::Ticket;

@@ -92,6 +92,42 @@ async fn released_statements_hold_passes_before_a_next_hold_begins() {
 }
 
 #[tokio::test]
+async fn several_gates_close_at_one_instant_and_let_whoever_is_inside_one_into_the_other() {
+    let house = house();
+    let other = house.gates.install(MigrationId(2), TableName::new("shop", "parts"), vec!["parts".into()], Fence::default());
+    other.gate.lock().knows_from = Instant::now();
+    let (inside, new) = (house.census.enter("a".into()), house.census.enter("b".into()));
+    let pass = entered(admit(&house, &inside, false));
+    inside.record.transaction_open();
+    let wished = [&house.gate, &other.gate].map(|gate| gate.hold(soon()).expect("free"));
+    let draining = tokio::spawn(all_drained(wished.into(), Duration::from_secs(1)));
+    // It looks, and looks again.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!([&house.gate, &other.gate].map(|gate| gate.snapshot().state), [State::Draining; 2]);
+    let second = entered(other.gate.admit(&ask(&inside, true, true), || "UPDATE".into()));
+    let ticket = waits(other.gate.admit(&ask(&new, false, true), || "INSERT".into()));
+    inside.record.transaction_closed();
+    drop((pass, second));
+    let held = draining.await.expect("joined").expect("drained");
+    assert_eq!([&house.gate, &other.gate].map(|gate| gate.snapshot().state), [State::Held; 2]);
+    drop(held);
+    assert!(ticket.await.is_some());
+}
+
+#[tokio::test]
+async fn several_gates_that_do_not_drain_are_all_open_again() {
+    let house = house();
+    let other = house.gates.install(MigrationId(2), TableName::new("shop", "parts"), vec!["parts".into()], Fence::default());
+    other.gate.lock().knows_from = Instant::now();
+    let inside = house.census.enter("a".into());
+    let _pass = entered(admit(&house, &inside, false));
+    let wished = [&other.gate, &house.gate].map(|gate| gate.hold(soon()).expect("free"));
+    let not_drained = all_drained(wished.into(), Duration::from_millis(20)).await.expect_err("somebody is inside");
+    assert_eq!(not_drained.blockers.len(), 1);
+    assert_eq!([&house.gate, &other.gate].map(|gate| gate.snapshot().state), [State::Open; 2]);
+}
+
+#[tokio::test]
 async fn dropping_anything_frees_everything() {
     let house = house();
     let session = house.census.enter("a".into());

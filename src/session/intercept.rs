@@ -225,6 +225,10 @@ impl Desk {
                     let target = record.clone();
                     let interrupted = Box::pin(async move { target.interrupted.notified().await });
                     self.held = Some(Held { ticket, gate: gate.clone(), interrupted });
+                    if !transaction.is_open() {
+                        // Whoever waits before one table must not be inside another: both may be waiting to be swapped together.
+                        self.leave();
+                    }
                     match self.poll_held(task, record, transaction) {
                         Poll::Pending => return Poll::Pending,
                         Poll::Ready(Some(error)) => return Poll::Ready(self.refuse(context, error)),
