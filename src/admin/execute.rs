@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::answer::{Answer, Column, Failure, Kind, Rows};
+use super::answer::{Answer, Column, Failure, Rows};
 use super::grammar::{self, Migrate, Statement};
 use super::{Context, client, commands};
 use crate::ids::TableName;
-use crate::migration::Request;
+use crate::migration::{Change, Request};
 
 /// What an admin session remembers from statement to statement.
 #[derive(Debug)]
@@ -31,8 +31,8 @@ impl Session {
         let rows = match grammar::parse(text)? {
             Statement::Migrate(migrate) => {
                 let request = self.request(migrate)?;
-                let id = self.context.service.start(request).await?;
-                commands::migrations::started(id)
+                let ids = self.context.service.start(request).await?;
+                commands::migrations::started(&self.context.service, &ids)
             }
             Statement::Tell(id, command) => {
                 commands::migrations::known(&self.context.service, id)?;
@@ -59,7 +59,7 @@ impl Session {
     /// What executing it would say about its text.
     pub(super) async fn columns(&mut self, text: &str) -> Result<Vec<Column>, Failure> {
         match grammar::parse(text)? {
-            Statement::Migrate(_) => Ok(vec![Column { name: "migration_id".into(), kind: Kind::Integer }]),
+            Statement::Migrate(migrate) => Ok(commands::migrations::answer(migrate.changes.len())),
             Statement::Tell(..) | Statement::Client(client::Statement::Nothing | client::Statement::Use(_)) => Ok(Vec::new()),
             // What is left only reads.
             _ => match self.execute(text).await? {
@@ -70,11 +70,15 @@ impl Session {
     }
 
     fn request(&self, migrate: Migrate) -> Result<Request, Failure> {
-        let Some(schema) = migrate.schema.or_else(|| self.schema.clone()) else {
-            let message =
-                format!("no schema is chosen for table '{}'; write MIGRATE schema.table, or say USE schema before", migrate.table);
-            return Err(Failure::new(1046, b"3D000", message));
+        let change = |change: grammar::Change| {
+            let Some(schema) = change.schema.or_else(|| self.schema.clone()) else {
+                let message =
+                    format!("no schema is chosen for table '{}'; write MIGRATE schema.table, or say USE schema before", change.table);
+                return Err(Failure::new(1046, b"3D000", message));
+            };
+            Ok(Change { table: TableName::new(schema, change.table), specification: change.specification })
         };
-        Ok(Request { table: TableName::new(schema, migrate.table), specification: migrate.specification, options: migrate.options })
+        let changes = migrate.changes.into_iter().map(change).collect::<Result<_, _>>()?;
+        Ok(Request { changes, options: migrate.options })
     }
 }

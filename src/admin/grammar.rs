@@ -1,7 +1,7 @@
 //! The grammar of the admin port. Pure.
 //!
 //! ```text
-//! MIGRATE [TABLE] [db.]t <alter specification> [WITH name = value, …]
+//! MIGRATE [TABLE] [db.]t <alter specification> [, TABLE [db.]t <alter specification>]… [WITH name = value, …]
 //! SHOW MIGRATIONS [LIKE 'pattern'] | SHOW MIGRATION id | {PAUSE | RESUME | CANCEL | CUTOVER | REVERT | CLEANUP} MIGRATION id
 //! CUTOVER MIGRATION id FORCE
 //! SHOW {GATES | SESSIONS | BYPASS | CONFIG | STATUS [LIKE 'pattern'] | VERSION} | HELP | what clients send by themselves
@@ -56,14 +56,21 @@ pub(super) enum Statement {
 /// A MIGRATE statement.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Migrate {
+    /// One table, or several that are swapped together.
+    pub(super) changes: Vec<Change>,
+    /// WITH …
+    pub(super) options: Options,
+}
+
+/// One table's part of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Change {
     /// `None`: the session's schema.
     pub(super) schema: Option<String>,
     /// The table.
     pub(super) table: String,
     /// What follows the table's name, verbatim.
     pub(super) specification: String,
-    /// WITH …
-    pub(super) options: Options,
 }
 
 /// Reads one statement.
@@ -179,12 +186,42 @@ fn number(tokens: &[Token], form: &str) -> Result<MigrationId, Failure> {
 }
 
 fn migrate(text: &str, tokens: &[Token]) -> Result<Migrate, Failure> {
-    const FORM: &str = "expected MIGRATE [TABLE] db.t <alter specification> [WITH name = value, …]";
-    let mut at = 1;
+    let rest = tokens.get(1..).unwrap_or_default();
     // A table may be called `table`; only a name after it makes the word a keyword.
-    if tokens.get(1).is_some_and(|token| token.is("TABLE")) && !tokens.get(2).is_some_and(|token| token.is_mark('.')) {
-        at = 2;
+    let is_keyword = rest.first().is_some_and(|token| token.is("TABLE")) && !rest.get(1).is_some_and(|token| token.is_mark('.'));
+    let (mut rest, mut changes) = (rest.get(usize::from(is_keyword)..).unwrap_or_default(), Vec::new());
+    loop {
+        let (members, next) = rest.split_at(next_member(rest).unwrap_or(rest.len()));
+        let is_last = next.is_empty();
+        let (change, options) = change(text, members, next.first())?;
+        changes.push(change);
+        if is_last {
+            return Ok(Migrate { changes, options });
+        }
+        if options != Options::default() {
+            return Err(Failure::syntax("WITH … stands once, at the end of the statement, and holds for all tables"));
+        }
+        rest = next.get(2..).unwrap_or_default();
     }
+}
+
+/// Where the comma before `TABLE name` is, outside of parentheses: no part of an ALTER specification begins with this word.
+fn next_member(tokens: &[Token]) -> Option<usize> {
+    let mut depth = 0_usize;
+    tokens.windows(3).position(|window| {
+        match window.first().map(|token| &token.kind) {
+            Some(Kind::Mark('(')) => depth += 1,
+            Some(Kind::Mark(')')) => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        matches!(window, [comma, table, name] if depth == 0 && comma.is_mark(',') && table.is("TABLE") && name_of(name).is_some())
+    })
+}
+
+/// One table with what is to be done with it: `tokens` begin with its name and end before the comma of the next one.
+fn change(text: &str, tokens: &[Token], comma: Option<&Token>) -> Result<(Change, Options), Failure> {
+    const FORM: &str = "expected MIGRATE [TABLE] db.t <alter specification> [, TABLE db.t <alter specification>]… [WITH name = value, …]";
+    let mut at = 0;
     let name = |at: usize| tokens.get(at).and_then(name_of).ok_or_else(|| Failure::syntax(FORM));
     let mut table = name(at)?;
     let mut schema = None;
@@ -196,15 +233,15 @@ fn migrate(text: &str, tokens: &[Token]) -> Result<Migrate, Failure> {
     let named = tokens.get(at).map_or(text.len(), |token| token.end);
     let body = tokens.get(at + 1..).unwrap_or_default();
     let (with, options) = options(body)?;
-    let end = with.map_or_else(|| statement_end(text, body, named), |token| token.start);
+    let end = with.or(comma).map_or_else(|| statement_end(text, body, named), |token| token.start);
     let specification = text.get(named..end).unwrap_or_default().trim();
     if body.is_empty() || with.is_some_and(|with| body.first() == Some(with)) || specification.is_empty() {
-        return Err(Failure::syntax(format!("nothing to do with the table; {FORM}, such as ADD COLUMN note TEXT")));
+        return Err(Failure::syntax(format!("nothing to do with the table {table}; {FORM}, such as ADD COLUMN note TEXT")));
     }
     if body.iter().any(|token| token.is_mark(';')) {
         return Err(Failure::syntax("the admin port takes one statement at a time; send what follows the semicolon on its own"));
     }
-    Ok(Migrate { schema, table, specification: specification.to_owned(), options })
+    Ok((Change { schema, table, specification: specification.to_owned() }, options))
 }
 
 fn name_of(token: &Token) -> Option<String> {

@@ -3,6 +3,11 @@
 /// Every command as its keywords, and as HELP writes it.
 pub(super) const COMMANDS: &[(&str, &str, &str)] = &[
     ("MIGRATE", "MIGRATE [TABLE] db.t <alter specification> [WITH name = value, …]", "starts a migration; answers its id"),
+    (
+        "MIGRATE",
+        "MIGRATE TABLE a.t <alter specification>, TABLE b.t <alter specification> [WITH …]",
+        "the same with several tables, which are swapped at the same instant; answers one id for each",
+    ),
     ("SHOW MIGRATIONS", "SHOW MIGRATIONS [LIKE 'db.pattern']", "all migrations: phase, rows, rate, lag, last error"),
     ("SHOW MIGRATION", "SHOW MIGRATION id", "one migration; end with \\G to read it from top to bottom"),
     ("PAUSE MIGRATION", "PAUSE MIGRATION id", "stops copying; changes are still applied"),

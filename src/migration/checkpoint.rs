@@ -51,11 +51,12 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS `tidegate`.`migrations` (
     definition_after LONGTEXT NULL,
     triggers LONGTEXT NULL,
     foreign_keys LONGTEXT NULL,
-    ties LONGTEXT NULL
+    ties LONGTEXT NULL,
+    group_id BIGINT UNSIGNED NOT NULL DEFAULT 0
 ) ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
 
 /// Columns that stores of earlier versions lack.
-const ADDED: [(&str, &str); 13] = [
+const ADDED: [(&str, &str); 14] = [
     ("swaps", "BIGINT UNSIGNED NOT NULL DEFAULT 0"),
     ("swaps_wanted", "BIGINT UNSIGNED NOT NULL DEFAULT 0"),
     ("swapped_at", "DATETIME(6) NULL"),
@@ -69,6 +70,7 @@ const ADDED: [(&str, &str); 13] = [
     ("course", "VARCHAR(32) NOT NULL DEFAULT ''"),
     ("definition_before", "LONGTEXT NULL"),
     ("definition_after", "LONGTEXT NULL"),
+    ("group_id", "BIGINT UNSIGNED NOT NULL DEFAULT 0"),
 ];
 
 /// How long the store may take: a network that swallows everything must not look like a slow server for ever.
@@ -141,6 +143,8 @@ pub struct Stored {
     pub triggers: String,
     /// What an attempt may have done about foreign keys, as [`super::foreign_keys::Ties::write`] gave it; empty where all are as they must be.
     pub ties: String,
+    /// The tables that it is swapped together with: the first one's number.
+    pub group: Option<MigrationId>,
 }
 
 /// What a run changes as it goes.
@@ -199,6 +203,9 @@ pub async fn upgrade(link: &mut Link) -> Result<(), Error> {
         Err(Error::Server { code: 1060, .. }) => {}
         other => other?,
     }
+    if there.iter().any(|column| column == "swaps") {
+        return Ok(());
+    }
     // Whatever had swapped then had swapped once.
     link.run("UPDATE `tidegate`.`migrations` SET swaps = 1 WHERE swaps = 0 AND phase IN ('reversible', 'cleaning_up', 'done')").await
 }
@@ -219,6 +226,23 @@ pub async fn insert(link: &mut Link, table: &TableName, specification: &str, opt
     Ok(MigrationId(link.change(&sql).await?.insert_id))
 }
 
+/// Stores the members of a new group, all or none, and gives their numbers.
+///
+/// # Errors
+/// As the server says.
+pub async fn insert_group(link: &mut Link, members: &[(TableName, String)], options: &Options) -> Result<Vec<MigrationId>, Error> {
+    link.run("START TRANSACTION").await?;
+    let mut ids = Vec::new();
+    for (table, specification) in members {
+        ids.push(insert(link, table, specification, options).await?);
+    }
+    let list: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    let group = list.first().map_or("0", String::as_str);
+    link.run(&format!("UPDATE `tidegate`.`migrations` SET group_id = {group} WHERE migration_id IN ({})", list.join(", "))).await?;
+    link.run("COMMIT").await?;
+    Ok(ids)
+}
+
 /// Reads all migrations, or those that are not at their end.
 ///
 /// # Errors
@@ -229,7 +253,7 @@ pub async fn read(link: &mut Link, condition: &str) -> Result<Vec<Stored>, Error
             "SELECT migration_id, schema_name, table_name, alter_specification, options, phase, is_paused, is_cancelled, is_copied, server_identity, \
              binlog_file, binlog_position, watermark, rows_copied, rows_total, cutover_attempts, held_statements, longest_stall_us, steps, error_code, \
              error, started_at, finished_at, deferred_indexes, swaps, swaps_wanted, is_turned, is_window_over, \
-             gtids_through, gtids_applied, course, definition_before, definition_after, triggers, ties FROM `tidegate`.`migrations` WHERE {condition} ORDER BY migration_id"
+             gtids_through, gtids_applied, course, definition_before, definition_after, triggers, ties, group_id FROM `tidegate`.`migrations` WHERE {condition} ORDER BY migration_id"
         ))
         .await?;
     Ok(rows.iter().filter_map(|row| parse(row)).collect())
@@ -271,6 +295,7 @@ fn parse(row: &[String]) -> Option<Stored> {
         definition_after: text(32),
         triggers: text(33),
         ties: text(34),
+        group: Some(MigrationId(number(35))).filter(|group| group.0 != 0),
     })
 }
 

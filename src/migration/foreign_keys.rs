@@ -141,6 +141,14 @@ pub async fn children_of(link: &mut Link, table: &TableName) -> Result<Vec<Forei
     Ok(read(link, &condition).await?.into_iter().filter(|key| key.table != *table).collect())
 }
 
+/// Whether a table has foreign keys, or others refer to it with theirs.
+///
+/// # Errors
+/// As the server says.
+pub async fn are_around(link: &mut Link, table: &TableName) -> Result<bool, Error> {
+    Ok(!of(link, table).await?.is_empty() || !children_of(link, table).await?.is_empty())
+}
+
 /// Refuses what cannot be carried over the swap.
 ///
 /// # Errors

@@ -19,6 +19,7 @@ mod failover;
 mod final_form;
 mod finish;
 mod foreign_keys;
+mod group;
 mod in_place;
 mod instant;
 mod job;
@@ -54,12 +55,19 @@ pub use service::Service;
 /// What an operator asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
+    /// One table, or several that are swapped together.
+    pub changes: Vec<Change>,
+    /// WITH …
+    pub options: Options,
+}
+
+/// One table's part of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
     /// The table to change.
     pub table: TableName,
     /// What follows `ALTER TABLE name`, verbatim.
     pub specification: String,
-    /// WITH …
-    pub options: Options,
 }
 
 /// Options of `MIGRATE … WITH name = value`; `None` takes the configuration's value.
@@ -140,6 +148,8 @@ pub struct Status {
     pub forced: String,
     /// How the table is changed.
     pub course: Course,
+    /// The tables that it is swapped together with: the first one's number.
+    pub group: Option<MigrationId>,
     /// UTC, as the server writes it.
     pub started_at: String,
     /// UTC, empty while it runs.

@@ -75,6 +75,7 @@ impl Board {
             throttled: String::new(),
             forced: String::new(),
             course: stored.course,
+            group: stored.group,
             started_at: stored.started_at.clone(),
             finished_at: stored.finished_at.clone(),
         };

@@ -28,7 +28,7 @@ const CAUGHT_UP_KEYS: usize = 1000;
 /// How often the names by which statements reach the table are read, and new statements tried, while a moment is waited for.
 const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(5);
 /// How long it may take to end what still runs and to read the truth, before it is tried over a new connection.
-const SETTLE_PATIENCE: Duration = Duration::from_secs(75);
+pub const SETTLE_PATIENCE: Duration = Duration::from_secs(75);
 
 /// A task that ends with whoever started it.
 struct Background(tokio::task::JoinHandle<()>);
@@ -93,11 +93,32 @@ pub fn log_source(job: &Job, hot_names: &[String]) -> Source {
     Source::new(job.names.clone(), ignore_case, job.source.columns.len(), key.collect(), hot_names, deferred::mark(job.id))
 }
 
+/// A run whose shadow can take the source's name.
+pub struct Run {
+    /// What it knows.
+    pub job: Job,
+    /// The gate before the source.
+    pub gate: Installed,
+    /// Where its tail is.
+    pub reached: watch::Receiver<Reached>,
+    /// The tasks that keep the shadow equal.
+    pub beside: Beside,
+}
+
 /// Runs until the swap.
 ///
 /// # Errors
 /// Whatever ended the run; its checkpoint is good.
 pub async fn run(around: &Arc<Surroundings>, grip: &mut Grip, prepared: Prepared) -> Result<(), Error> {
+    let Run { job, gate, mut reached, beside } = until_ready(around, grip, prepared).await?;
+    swap(around, grip, &job, gate, &mut reached, beside).await
+}
+
+/// Copies, catches up and verifies.
+///
+/// # Errors
+/// Whatever ended the run; its checkpoint is good.
+pub async fn until_ready(around: &Arc<Surroundings>, grip: &mut Grip, prepared: Prepared) -> Result<Run, Error> {
     let Prepared { job, gate, hot_names, deferred_indexes, start, watermark, rows, is_copied } = prepared;
     let source = log_source(&job, &hot_names);
     let witness = bypass::Witness::new(job.gates.clone(), job.board.clone(), job.names.source.clone());
@@ -140,8 +161,7 @@ pub async fn run(around: &Arc<Surroundings>, grip: &mut Grip, prepared: Prepared
     drop(throttle);
     guarded(around, &job, &mut beside, analyze(&job)).await?;
     grip.step(Event::Verified).await?;
-
-    swap(around, grip, &job, gate, &mut reached, beside).await
+    Ok(Run { job, gate, reached, beside })
 }
 
 /// Lets copy and comparison rest as the settings ask for, until it is dropped.
@@ -233,6 +253,14 @@ pub async fn swap(
 /// Where the store does not answer.
 pub async fn note_attempt(grip: &mut Grip, site: &Site, report: &cutover::Report) -> Result<(), upstream::Error> {
     report.observe(site.board.metrics());
+    store_attempt(grip, site, report).await
+}
+
+/// Shows and stores what an attempt cost the clients of one table.
+///
+/// # Errors
+/// Where the store does not answer.
+pub async fn store_attempt(grip: &mut Grip, site: &Site, report: &cutover::Report) -> Result<(), upstream::Error> {
     let steps = report.steps.to_string();
     site.board.add_attempt(report.held(), report.longest(), &steps);
     let longest_us = u64::try_from(report.longest().as_micros()).unwrap_or(u64::MAX);
@@ -242,6 +270,11 @@ pub async fn note_attempt(grip: &mut Grip, site: &Site, report: &cutover::Report
 /// Counts and logs an attempt that changed nothing.
 pub fn note_called_off(site: &Site, report: &cutover::Report, kind: &'static str, reason: &str, attempt: u32) {
     site.board.metrics().attempt(kind);
+    tell_called_off(site, report, reason, attempt);
+}
+
+/// Logs an attempt that changed nothing.
+pub fn tell_called_off(site: &Site, report: &cutover::Report, reason: &str, attempt: u32) {
     tracing::info!(migration = %site.id, table = %site.names.source, reason, steps = %report.steps, attempt, "cut-over called off, nothing changed: {}", report.sentence(&site.names.source));
     site.board.set_error(0, "");
 }

@@ -48,7 +48,7 @@ pub struct Grip {
     /// The way to the server of this run, and to no other.
     pub server: Server,
     /// The place among those that copy; given back in Ready.
-    pub place: Option<OwnedSemaphorePermit>,
+    pub place: Option<Arc<OwnedSemaphorePermit>>,
     /// What kind of server it is.
     pub facts: Facts,
     /// What was stored when the run began.
@@ -100,34 +100,38 @@ pub fn lease_name(id: MigrationId) -> String {
     format!("tidegate migration {id}")
 }
 
-/// Runs a migration to its end, or until the proxy stops or another one has it.
-pub async fn run(around: Arc<Surroundings>, board: Arc<Board>, id: MigrationId) {
+/// Runs a migration, or all those of a group, to its end, or until the proxy stops or another one has it.
+pub async fn run(around: Arc<Surroundings>, boards: Vec<Arc<Board>>) {
     tokio::select! {
-        () = busy::watch(&around.server, &board) => {}
-        () = run_on(&around, &board, id) => {}
+        _ = futures_util::future::join_all(boards.iter().map(|board| busy::watch(&around.server, board))) => {}
+        () = run_on(&around, &boards) => {}
     }
-    board.set_busy(String::new());
+    boards.iter().for_each(|board| board.set_busy(String::new()));
 }
 
-async fn run_on(around: &Arc<Surroundings>, board: &Arc<Board>, id: MigrationId) {
+async fn run_on(around: &Arc<Surroundings>, boards: &[Arc<Board>]) {
+    // Wishes come to all members of a group alike.
+    let Some(board) = boards.first() else { return };
+    let (id, table) = (board.status().id, named(boards));
     let mut retries = 0;
-    if board.status().phase == Phase::Parked && !wait_for_resume(around, board).await {
+    if boards.iter().any(|board| board.status().phase == Phase::Parked) && !wait_for_resume(around, board).await {
         return;
     }
     loop {
-        let Some(place) = super::queue::take_place(around, board).await else { return };
-        let error = match drive(around, board, id, place).await {
+        let Some(place) = super::queue::take_place(around, boards).await else { return };
+        let error = match drive(around, boards, place).await {
             Ok(()) => return,
             Err(error) => error,
         };
-        let table = board.status().table;
         match policy::decide(&error) {
             Decision::Stop => return,
             Decision::Retry => {
                 retries += 1;
                 let pause = policy::pause(retries);
                 tracing::info!(migration = %id, %table, %error, retries, pause_ms = pause.as_millis(), "interrupted; goes on from its checkpoint");
-                board.set_note(format!("interrupted ({error}); goes on in {:.1} s", pause.as_secs_f64()));
+                for board in boards {
+                    board.set_note(format!("interrupted ({error}); goes on in {:.1} s", pause.as_secs_f64()));
+                }
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     () = around.shutdown.cancelled() => return,
@@ -139,7 +143,7 @@ async fn run_on(around: &Arc<Surroundings>, board: &Arc<Board>, id: MigrationId)
             Decision::Park(remedy) => {
                 let text = if matches!(error, Error::Stuck(..)) { error.to_string() } else { format!("{error}; {remedy}") };
                 tracing::warn!(migration = %id, %table, error = %text, "parked until somebody mends it and says RESUME");
-                note_failure(around, board, id, error.code(), &text, Event::Stuck).await;
+                note_failures(around, boards, error.code(), &text, Event::Stuck).await;
                 if !wait_for_resume(around, board).await {
                     return;
                 }
@@ -147,14 +151,25 @@ async fn run_on(around: &Arc<Surroundings>, board: &Arc<Board>, id: MigrationId)
             }
             Decision::Fail => {
                 tracing::info!(migration = %id, %table, code = error.code(), error = %error, "refused; everything is undone, the table is as it was");
-                note_failure(around, board, id, error.code(), &error.to_string(), Event::Abandoned).await;
+                note_failures(around, boards, error.code(), &error.to_string(), Event::Abandoned).await;
                 tokio::time::sleep(policy::pause(1)).await;
             }
             Decision::Cancel => {
                 tracing::info!(migration = %id, %table, "cancelled; everything is undone, the table is as it was");
-                note_failure(around, board, id, 0, "", Event::Abandoned).await;
+                note_failures(around, boards, 0, "", Event::Abandoned).await;
             }
         }
+    }
+}
+
+/// The tables, for the log.
+fn named(boards: &[Arc<Board>]) -> String {
+    boards.iter().map(|board| board.status().table.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+async fn note_failures(around: &Surroundings, boards: &[Arc<Board>], code: u16, text: &str, event: Event) {
+    for board in boards {
+        note_failure(around, board, board.status().id, code, text, event).await;
     }
 }
 
@@ -193,12 +208,20 @@ async fn wait_for_resume(around: &Surroundings, board: &Board) -> bool {
 }
 
 /// One run: from what is stored as far as it goes.
-async fn drive(around: &Arc<Surroundings>, board: &Arc<Board>, id: MigrationId, place: Option<OwnedSemaphorePermit>) -> Result<(), Error> {
+async fn drive(around: &Arc<Surroundings>, boards: &[Arc<Board>], place: Option<OwnedSemaphorePermit>) -> Result<(), Error> {
     if around.shutdown.is_cancelled() {
         return Err(Error::Stopped);
     }
+    match boards {
+        [board] => drive_one(around, board, place).await,
+        boards => super::group::drive(around, boards, place).await,
+    }
+}
+
+async fn drive_one(around: &Arc<Surroundings>, board: &Arc<Board>, place: Option<OwnedSemaphorePermit>) -> Result<(), Error> {
+    let id = board.status().id;
     let Some(mut grip) = take_hold(around, board, id).await? else { return Ok(()) };
-    grip.place = place;
+    grip.place = place.map(Arc::new);
     settle::end_stragglers(&mut grip.link, &grip.names, id).await?;
     if matches!(grip.phase, Phase::CuttingOver | Phase::Ambiguous | Phase::SwappingBack) {
         read_the_truth(&mut grip).await?;
@@ -226,13 +249,13 @@ async fn drive(around: &Arc<Surroundings>, board: &Arc<Board>, id: MigrationId, 
 }
 
 /// The revert window, then the end.
-async fn after_swap(around: &Arc<Surroundings>, grip: &mut Grip) -> Result<(), Error> {
+pub async fn after_swap(around: &Arc<Surroundings>, grip: &mut Grip) -> Result<(), Error> {
     super::revert::run(around, grip).await?;
     super::finish::run(around, grip).await
 }
 
-/// Connects, takes the lease, reads the store. `None` where another proxy has the lease.
-async fn take_hold(around: &Surroundings, board: &Arc<Board>, id: MigrationId) -> Result<Option<Grip>, Error> {
+/// Connects, takes the lease, reads the store. `None` where this server does not know the migration.
+pub async fn take_hold(around: &Surroundings, board: &Arc<Board>, id: MigrationId) -> Result<Option<Grip>, Error> {
     let mut link = around.server.connect_engine().await?;
     let facts = Facts::read(&mut link).await?;
     let lease = format!("SELECT GET_LOCK({}, 3)", upstream::literal(&lease_name(id)));
@@ -322,7 +345,7 @@ pub async fn mend(server: &Server, stored: &Stored) -> Result<(), Error> {
 }
 
 /// Undoes everything before a swap.
-async fn undo(grip: &mut Grip) -> Result<(), Error> {
+pub async fn undo(grip: &mut Grip) -> Result<(), Error> {
     for attempt in 1..=10 {
         match shadow::undo(&mut grip.link, &grip.names).await {
             Ok(()) => break,

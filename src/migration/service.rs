@@ -13,7 +13,7 @@ use super::error::Error;
 use super::progress::{Board, options_with};
 use super::runner::{self, Surroundings};
 use super::shadow::{self, Names};
-use super::{Command, Phase, Refusal, Request, Status, instant, preflight};
+use super::{Change, Command, Options, Phase, Refusal, Request, Status, group, instant, preflight};
 use crate::config::{self, Config, Strategy};
 use crate::gate::Gates;
 use crate::ids::{MigrationId, TableName};
@@ -33,6 +33,13 @@ struct Entry {
     board: Arc<Board>,
     stored: Stored,
     is_running: bool,
+}
+
+/// Whom a command is for.
+struct Told {
+    board: Arc<Board>,
+    options: Options,
+    swaps: u64,
 }
 
 struct Inner {
@@ -75,26 +82,32 @@ impl Service {
         self.inner.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Checks the wish, stores it and starts it; returns when the shadow stands, or after ten seconds.
+    /// Checks the wish, stores it and starts it; returns when the shadows stand, or after ten seconds. Gives the number of each table's
+    /// migration, the group's first.
     ///
     /// # Errors
-    /// [`Refusal`] where a check or the server refuses; the source is untouched then.
-    pub async fn start(&self, request: Request) -> Result<MigrationId, Refusal> {
-        let id = {
+    /// [`Refusal`] where a check or the server refuses; the sources are untouched then.
+    pub async fn start(&self, request: Request) -> Result<Vec<MigrationId>, Refusal> {
+        let ids = {
             let _one_at_a_time = self.inner.starting.lock().await;
-            let stored = self.store(&request).await.map_err(|error| refusal(&error))?;
-            let id = stored.id;
+            let stored = match request.changes.as_slice() {
+                [change] => self.store(change, &request.options).await.map(|stored| vec![stored]),
+                changes => self.store_group(changes, &request.options).await,
+            };
+            let stored = stored.map_err(|error| refusal(&error))?;
+            let ids: Vec<MigrationId> = stored.iter().map(|stored| stored.id).collect();
             self.adopt(stored);
-            id
+            ids
         };
-        self.until_prepared(id).await
+        self.until_prepared(&ids).await?;
+        Ok(ids)
     }
 
-    async fn store(&self, request: &Request) -> Result<Stored, Error> {
+    async fn store(&self, change: &Change, wished: &Options) -> Result<Stored, Error> {
         let config = &self.inner.around.config;
-        let mut options = request.options.clone();
+        let mut options = wished.clone();
         let strategy = *options.strategy.get_or_insert(config.migrations.strategy);
-        let clauses = preflight::check_specification(&request.specification)?;
+        let clauses = preflight::check_specification(&change.specification)?;
         let window = options.revert_window.unwrap_or(config.cutover.revert_window());
         if strategy == Strategy::Instant && options.revert_window.is_some_and(|window| !window.is_zero()) {
             let message = "an ALTER in place leaves no old table to swap back; leave revert_window_s or strategy = 'instant' out";
@@ -104,34 +117,47 @@ impl Service {
         let is_tried = instant::may_be_tried(strategy, has_window, &clauses)?;
         let mut link = self.inner.around.server.connect_engine().await?;
         let facts = Facts::read(&mut link).await?;
-        let protocol = request.options.cutover.unwrap_or(self.inner.around.config.cutover.protocol);
-        let checked = preflight::check(&mut link, &facts, &request.table, &request.specification, protocol, has_window).await;
+        let protocol = wished.cutover.unwrap_or(self.inner.around.config.cutover.protocol);
+        let checked = preflight::check(&mut link, &facts, &change.table, &change.specification, protocol, has_window).await;
         // What keeps a table from being copied does not keep the server from altering it.
         let (table, obstacle) = match checked {
             Ok(checked) => (checked.table, None),
             Err(obstacle @ Error::Refused(_)) if is_tried => {
-                let table = preflight::check_in_place(&mut link, &facts, &request.table).await?;
+                let table = preflight::check_in_place(&mut link, &facts, &change.table).await?;
                 (table, (strategy == Strategy::Auto).then_some(obstacle))
             }
             Err(error) => return Err(error),
         };
-        checkpoint::create(&mut link).await?;
-        let lock = format!("SELECT GET_LOCK({}, 10)", upstream::literal("tidegate start"));
-        if link.cell(&lock).await?.as_deref() != Some("1") {
-            return Err(Refusal::new(1205, *b"HY000", "another proxy is just starting a migration; try again").into());
-        }
+        lock_store(&mut link).await?;
         self.refuse_second(&mut link, &table).await?;
         if let Some(obstacle) = obstacle {
             let (server, names) = (self.inner.around.server.only(&facts), Names::of(&table));
-            let proved = instant::prove(&server, &mut link, &facts, &names, &request.specification).await?;
+            let proved = instant::prove(&server, &mut link, &facts, &names, &change.specification).await?;
             if proved.is_err() {
                 shadow::drop_copy(&mut link, &names).await?;
                 return Err(obstacle);
             }
         }
-        let id = checkpoint::insert(&mut link, &table, &request.specification, &options).await?;
+        let id = checkpoint::insert(&mut link, &table, &change.specification, &options).await?;
         let stored = checkpoint::read(&mut link, &format!("migration_id = {id}")).await?.pop();
         stored.ok_or_else(|| upstream::Error::Unexpected("the new migration cannot be read back".into()).into())
+    }
+
+    async fn store_group(&self, changes: &[Change], options: &Options) -> Result<Vec<Stored>, Error> {
+        let mut link = self.inner.around.server.connect_engine().await?;
+        let facts = Facts::read(&mut link).await?;
+        let checked = group::check::check(&mut link, &facts, &self.inner.around.config, changes, options).await?;
+        lock_store(&mut link).await?;
+        for (table, _) in &checked.members {
+            self.refuse_second(&mut link, table).await?;
+        }
+        let ids = checkpoint::insert_group(&mut link, &checked.members, &checked.options).await?;
+        let list: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let stored = checkpoint::read(&mut link, &format!("migration_id IN ({})", list.join(", "))).await?;
+        if stored.len() == ids.len() {
+            return Ok(stored);
+        }
+        Err(upstream::Error::Unexpected("the new migrations cannot be read back".into()).into())
     }
 
     async fn refuse_second(&self, link: &mut Link, table: &crate::ids::TableName) -> Result<(), Error> {
@@ -162,47 +188,56 @@ impl Service {
         }
     }
 
-    async fn until_prepared(&self, id: MigrationId) -> Result<MigrationId, Refusal> {
+    async fn until_prepared(&self, ids: &[MigrationId]) -> Result<(), Refusal> {
         let give_up = tokio::time::Instant::now() + Duration::from_secs(10);
         loop {
-            let Some(status) = self.status(id) else { return Ok(id) };
-            let waits = match status.phase {
-                // It waits its turn, which may be hours away.
-                Phase::Queued if !status.note.is_empty() => false,
-                Phase::Queued | Phase::Preparing => true,
-                Phase::Undoing if status.rows_copied == 0 => true,
-                Phase::Failed if status.rows_copied == 0 && status.error_code != 0 => {
-                    return Err(Refusal::new(status.error_code, sqlstate(status.error_code), status.error));
-                }
-                _ => false,
-            };
+            let mut waits = false;
+            for status in ids.iter().filter_map(|id| self.status(*id)) {
+                waits |= match status.phase {
+                    // It waits its turn, which may be hours away.
+                    Phase::Queued if !status.note.is_empty() => false,
+                    Phase::Queued | Phase::Preparing => true,
+                    Phase::Undoing if status.rows_copied == 0 => true,
+                    Phase::Failed if status.rows_copied == 0 && status.error_code != 0 => {
+                        return Err(Refusal::new(status.error_code, sqlstate(status.error_code), status.error));
+                    }
+                    _ => false,
+                };
+            }
             if !waits || tokio::time::Instant::now() > give_up {
-                return Ok(id);
+                return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
-    /// Takes a stored migration into the list and, where it is not over, runs it.
-    fn adopt(&self, stored: Stored) {
+    /// Takes a stored migration, or all those of a group, into the list and, where they are not over, runs them.
+    fn adopt(&self, stored: Vec<Stored>) {
         let mut entries = self.entries();
-        let id = stored.id;
-        let is_final = stored.phase.is_final();
-        let entry = entries.entry(id).or_insert_with(|| Entry {
-            board: Arc::new(Board::new(&stored, self.inner.metrics.clone())),
-            stored,
-            is_running: false,
-        });
-        if is_final || entry.is_running {
+        let ids: Vec<MigrationId> = stored.iter().map(|stored| stored.id).collect();
+        let is_over = stored.iter().all(|stored| stored.phase.is_final());
+        let mut boards = Vec::new();
+        let mut is_running = false;
+        for stored in stored {
+            let entry = entries.entry(stored.id).or_insert_with(|| Entry {
+                board: Arc::new(Board::new(&stored, self.inner.metrics.clone())),
+                stored,
+                is_running: false,
+            });
+            is_running |= entry.is_running;
+            boards.push(entry.board.clone());
+        }
+        if is_over || is_running {
             return;
         }
-        entry.is_running = true;
-        let (board, around, service) = (entry.board.clone(), self.inner.around.clone(), self.clone());
+        let set_running = |entries: &mut BTreeMap<MigrationId, Entry>, ids: &[MigrationId], is_running: bool| {
+            entries.iter_mut().filter(|(id, _)| ids.contains(id)).for_each(|(_, entry)| entry.is_running = is_running);
+        };
+        set_running(&mut entries, &ids, true);
+        let (around, service) = (self.inner.around.clone(), self.clone());
         self.inner.tasks.spawn(async move {
-            runner::run(around, board, id).await;
-            if let Some(entry) = service.entries().get_mut(&id) {
-                entry.is_running = false;
-            }
+            runner::run(around, boards).await;
+            set_running(&mut service.entries(), &ids, false);
         });
         while entries.len() > SHOWN_MOST {
             let Some(oldest) = entries.iter().find(|(_, entry)| !entry.is_running).map(|(id, _)| *id) else { break };
@@ -267,22 +302,36 @@ impl Service {
             return Ok(());
         }
         checkpoint::upgrade(&mut link).await?;
+        let mut sets: BTreeMap<MigrationId, Vec<Stored>> = BTreeMap::new();
         for stored in checkpoint::read(&mut link, "1 = 1").await? {
-            let known = self.entries().contains_key(&stored.id);
-            let is_idle = known && !self.entries().get(&stored.id).is_some_and(|entry| entry.is_running);
-            if !known || is_idle && !stored.phase.is_final() && !self.inner.around.shutdown.is_cancelled() {
-                self.adopt(stored);
-            } else if is_idle {
-                // Another proxy finished it.
-                if let Some(entry) = self.entries().get_mut(&stored.id)
-                    && entry.board.status().phase != stored.phase
-                {
-                    *entry = Entry { board: Arc::new(Board::new(&stored, self.inner.metrics.clone())), stored, is_running: false };
-                }
-            }
+            sets.entry(stored.group.unwrap_or(stored.id)).or_default().push(stored);
+        }
+        for stored in sets.into_values() {
+            self.look_at(stored);
         }
         link.close().await;
         Ok(())
+    }
+
+    /// One stored migration, or all those of a group.
+    fn look_at(&self, stored: Vec<Stored>) {
+        let knows = |id| self.entries().contains_key(&id);
+        let runs = |id| self.entries().get(&id).is_some_and(|entry| entry.is_running);
+        if stored.iter().any(|stored| runs(stored.id)) {
+            return;
+        }
+        let is_over = stored.iter().all(|stored| stored.phase.is_final());
+        if stored.iter().any(|stored| !knows(stored.id)) || !is_over && !self.inner.around.shutdown.is_cancelled() {
+            return self.adopt(stored);
+        }
+        for stored in stored {
+            // Another proxy finished it.
+            if let Some(entry) = self.entries().get_mut(&stored.id)
+                && entry.board.status().phase != stored.phase
+            {
+                *entry = Entry { board: Arc::new(Board::new(&stored, self.inner.metrics.clone())), stored, is_running: false };
+            }
+        }
     }
 
     /// Waits until every runner has let go; after the shutdown token was cancelled.
@@ -311,27 +360,22 @@ impl Service {
         self.entries().get(&id).map(|entry| entry.board.status())
     }
 
-    /// Tells one migration something; stored first, so that a process that takes over knows it too.
+    /// Tells one migration something, and with it all those of its group; stored first, so that a process that takes over knows it too.
     ///
     /// # Errors
-    /// [`Refusal`] where there is no such migration, its phase does not take the command, or it cannot be stored.
+    /// [`Refusal`] where there is no such migration, its phase or that of another member does not take the command, or it cannot be stored.
     pub async fn command(&self, id: MigrationId, command: Command) -> Result<(), Refusal> {
-        let (board, options) = match self.entries().get(&id) {
-            Some(entry) => (entry.board.clone(), entry.stored.options.clone()),
-            None => return Err(Refusal::new(1305, *b"42000", format!("there is no migration {id}; SHOW MIGRATIONS lists them"))),
-        };
-        let (swaps, obstacle) = board.swaps();
-        check_command(&board.status(), command, obstacle)?;
-        let mut wanted = board.wishes().borrow().clone();
-        apply_command(&mut wanted, command, swaps);
-        let store = async {
-            let mut link = self.inner.around.server.connect_engine().await?;
-            if swaps > 0 {
-                return checkpoint::set_window_wish(&mut link, id, wanted.swaps_wanted, wanted.is_window_over).await;
-            }
-            checkpoint::set_wish(&mut link, id, wanted.is_paused, wanted.is_cancelled, &options_with(&options, &wanted)).await
-        };
-        store.await.map_err(|error| match error.code() {
+        let told = self.told(id)?;
+        let group = told.iter().find_map(|told| told.board.status().group);
+        if let (Some(group), Command::Revert | Command::CleanUp) = (group, command) {
+            let message =
+                format!("migration {id} is one of group {group}, which has no revert window: start a migration with the opposite ALTERs");
+            return Err(Refusal::new(1235, *b"42000", message));
+        }
+        for Told { board, .. } in &told {
+            check_command(&board.status(), command, board.swaps().1)?;
+        }
+        self.store_wish(&told, command).await.map_err(|error| match error.code() {
             Some(1205) => Refusal::new(
                 1205,
                 *b"HY000",
@@ -342,9 +386,52 @@ impl Service {
             ),
             _ => refusal(&error.into()),
         })?;
-        board.wish(|wishes| apply_command(wishes, command, swaps));
-        if command == Command::Revert { taken_up(&board, swaps).await } else { Ok(()) }
+        for Told { board, swaps, .. } in &told {
+            board.wish(|wishes| apply_command(wishes, command, *swaps));
+        }
+        match told.as_slice() {
+            [Told { board, swaps, .. }] if command == Command::Revert => taken_up(board, *swaps).await,
+            _ => Ok(()),
+        }
     }
+
+    /// The migration of this number and those of its group.
+    fn told(&self, id: MigrationId) -> Result<Vec<Told>, Refusal> {
+        let entries = self.entries();
+        let Some(entry) = entries.get(&id) else {
+            return Err(Refusal::new(1305, *b"42000", format!("there is no migration {id}; SHOW MIGRATIONS lists them")));
+        };
+        let is_told = |other: &&Entry| other.stored.id == id || (entry.stored.group.is_some() && other.stored.group == entry.stored.group);
+        let told = |entry: &Entry| Told { board: entry.board.clone(), options: entry.stored.options.clone(), swaps: entry.board.swaps().0 };
+        Ok(entries.values().filter(is_told).map(told).collect())
+    }
+
+    /// For all of them or none.
+    async fn store_wish(&self, told: &[Told], command: Command) -> Result<(), upstream::Error> {
+        let mut link = self.inner.around.server.connect_engine().await?;
+        link.run("START TRANSACTION").await?;
+        for Told { board, options, swaps } in told {
+            let id = board.status().id;
+            let mut wanted = board.wishes().borrow().clone();
+            apply_command(&mut wanted, command, *swaps);
+            if *swaps > 0 {
+                checkpoint::set_window_wish(&mut link, id, wanted.swaps_wanted, wanted.is_window_over).await?;
+            } else {
+                checkpoint::set_wish(&mut link, id, wanted.is_paused, wanted.is_cancelled, &options_with(options, &wanted)).await?;
+            }
+        }
+        link.run("COMMIT").await
+    }
+}
+
+/// Creates the store where it is missing, and keeps other proxies from storing a new migration until the connection ends.
+async fn lock_store(link: &mut Link) -> Result<(), Error> {
+    checkpoint::create(link).await?;
+    let lock = format!("SELECT GET_LOCK({}, 10)", upstream::literal("tidegate start"));
+    if link.cell(&lock).await?.as_deref() != Some("1") {
+        return Err(Refusal::new(1205, *b"HY000", "another proxy is just starting a migration; try again").into());
+    }
+    Ok(())
 }
 
 /// Whether the migration can take a command in its phase.

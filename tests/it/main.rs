@@ -31,6 +31,7 @@ mod faults;
 mod foreign_keys;
 mod gate;
 mod generator;
+mod groups;
 mod harness;
 mod history;
 mod lifecycle;

@@ -1,6 +1,6 @@
 //! SHOW MIGRATIONS, SHOW MIGRATION, and the answer of MIGRATE.
 
-use super::super::answer::{Failure, Kind, Rows, Value};
+use super::super::answer::{Column, Failure, Kind, Rows, Value};
 use super::super::pattern;
 use super::milliseconds;
 use crate::ids::MigrationId;
@@ -35,7 +35,12 @@ const COLUMNS: &[(&str, Kind)] = &[
     ("forced", Kind::Text),
     ("throttled", Kind::Text),
     ("strategy", Kind::Text),
+    ("group_id", Kind::Integer),
 ];
+
+/// The columns of MIGRATE's answer; where it is for one table, the first one only.
+const STARTED: &[(&str, Kind)] =
+    &[("migration_id", Kind::Integer), ("schema_name", Kind::Text), ("table_name", Kind::Text), ("group_id", Kind::Integer)];
 
 fn row(status: Status) -> Vec<Value> {
     vec![
@@ -66,6 +71,7 @@ fn row(status: Status) -> Vec<Value> {
         status.forced.into(),
         status.throttled.into(),
         status.course.name().into(),
+        status.group.map(|group| group.0).into(),
     ]
 }
 
@@ -98,10 +104,26 @@ pub(in super::super) fn known(service: &Service, id: MigrationId) -> Result<Stat
     service.status(id).ok_or_else(|| Failure::new(1305, b"42000", format!("there is no migration {id}; SHOW MIGRATIONS lists them")))
 }
 
-/// MIGRATE's answer.
-pub(in super::super) fn started(id: MigrationId) -> Rows {
-    let mut rows = Rows::new(&[("migration_id", Kind::Integer)]);
-    rows.push(vec![id.0.into()]);
+fn started_columns(tables: usize) -> &'static [(&'static str, Kind)] {
+    if tables == 1 { STARTED.get(..1).unwrap_or_default() } else { STARTED }
+}
+
+/// The columns of the answer to a MIGRATE of so many tables.
+pub(in super::super) fn answer(tables: usize) -> Vec<Column> {
+    Rows::new(started_columns(tables)).columns
+}
+
+/// MIGRATE's answer: a row for each table.
+pub(in super::super) fn started(service: &Service, ids: &[MigrationId]) -> Rows {
+    let columns = started_columns(ids.len());
+    let mut rows = Rows::new(columns);
+    for id in ids {
+        let (table, group) = service.status(*id).map_or((None, None), |status| (Some(status.table), status.group));
+        let (schema, table) = table.map_or((None, None), |table| (Some(table.schema), Some(table.table)));
+        let mut row: Vec<Value> = vec![id.0.into(), schema.into(), table.into(), group.map(|group| group.0).into()];
+        row.truncate(columns.len());
+        rows.push(row);
+    }
     rows
 }
 
@@ -140,6 +162,7 @@ mod tests {
             throttled: String::new(),
             forced: String::new(),
             course: Course::Copy,
+            group: Some(MigrationId(6)),
             started_at: "2026-01-01 00:00:00".into(),
             finished_at: String::new(),
         };

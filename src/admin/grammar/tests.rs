@@ -3,11 +3,26 @@
 use super::super::client::{self, Filter};
 use super::*;
 
-fn migrate(text: &str) -> Migrate {
+/// A MIGRATE of one table.
+struct One {
+    schema: Option<String>,
+    table: String,
+    specification: String,
+    options: Options,
+}
+
+fn several(text: &str) -> Migrate {
     match parse(text) {
         Ok(Statement::Migrate(migrate)) => migrate,
         other => panic!("{text}: {other:?}"),
     }
+}
+
+fn migrate(text: &str) -> One {
+    let Migrate { mut changes, options } = several(text);
+    assert_eq!(changes.len(), 1, "{text}");
+    let Change { schema, table, specification } = changes.remove(0);
+    One { schema, table, specification, options }
 }
 
 fn refused(text: &str) -> Failure {
@@ -58,6 +73,52 @@ fn the_specification_is_cut_out_verbatim() {
         let got = migrate(text);
         assert_eq!((got.schema.as_deref(), got.table.as_str(), got.specification.as_str()), (schema, table, specification), "{text}");
         assert_eq!(got.options, Options::default(), "{text}");
+    }
+}
+
+#[test]
+fn several_tables_are_told_apart_by_the_word_table() {
+    for (text, changes) in [
+        ("MIGRATE TABLE a ADD COLUMN x INT, TABLE b DROP COLUMN y", vec![(None, "a", "ADD COLUMN x INT"), (None, "b", "DROP COLUMN y")]),
+        (
+            "migrate db.a ADD x INT, ADD y INT , table `d 2`.`table`\n FORCE , ADD z INT, TABLE table.t ENGINE=InnoDB, COMMENT=', TABLE c ' ;",
+            vec![
+                (Some("db"), "a", "ADD x INT, ADD y INT"),
+                (Some("d 2"), "table", "FORCE , ADD z INT"),
+                (Some("table"), "t", "ENGINE=InnoDB, COMMENT=', TABLE c '"),
+            ],
+        ),
+        (
+            "MIGRATE TABLE a PARTITION BY LIST (x) (PARTITION p VALUES IN (1), TABLE b), TABLE b FORCE",
+            vec![(None, "a", "PARTITION BY LIST (x) (PARTITION p VALUES IN (1), TABLE b)"), (None, "b", "FORCE")],
+        ),
+        // Quoted, it is a column.
+        ("MIGRATE TABLE a ADD x INT, ADD `TABLE` INT", vec![(None, "a", "ADD x INT, ADD `TABLE` INT")]),
+        ("MIGRATE TABLE a ADD x INT, TABLE = 5", vec![(None, "a", "ADD x INT, TABLE = 5")]),
+        ("MIGRATE TABLE a ADD x INT /* , TABLE b FORCE */ # , TABLE c", vec![(None, "a", "ADD x INT /* , TABLE b FORCE */ # , TABLE c")]),
+    ] {
+        let got = several(text);
+        let got: Vec<_> = got.changes.iter().map(|one| (one.schema.as_deref(), one.table.as_str(), one.specification.as_str())).collect();
+        assert_eq!(got, changes, "{text}");
+    }
+    let got = several("MIGRATE TABLE a ADD x INT, TABLE b FORCE WITH postpone = true, verify = false");
+    assert!(got.options.postpone && got.options.skip_verify);
+    assert_eq!(got.changes[1].specification, "FORCE");
+}
+
+#[test]
+fn a_group_that_cannot_be_read_is_refused() {
+    for (text, part) in [
+        ("MIGRATE TABLE a, TABLE b FORCE", "nothing to do with the table a"),
+        ("MIGRATE TABLE a FORCE, TABLE b", "nothing to do with the table b"),
+        ("MIGRATE TABLE a FORCE, TABLE b.", "expected MIGRATE"),
+        ("MIGRATE TABLE a FORCE WITH postpone = true, TABLE b FORCE", "stands once, at the end"),
+        ("MIGRATE TABLE a FORCE; , TABLE b FORCE", "one statement at a time"),
+        ("MIGRATE TABLE a FORCE, TABLE b WITH postpone = true", "nothing to do with the table b"),
+    ] {
+        let failure = refused(text);
+        assert_eq!(failure.code, 1064, "{text}");
+        assert!(failure.message.contains(part), "{text}: {}", failure.message);
     }
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Crew {
     pub(super) shadow: Option<Link>,
     /// Puts the triggers on where C1 has to let go before the RENAME: it waits for the source behind it.
     pub(super) heir: Option<Link>,
+    /// The C1 of each further table of a group.
+    pub(super) more: Vec<Link>,
     /// Applies.
     pub(super) apply: Link,
     /// Ends statements that wait too long.
@@ -43,20 +45,34 @@ impl Crew {
             rename,
             shadow,
             heir,
+            more: Vec::new(),
             apply: site.server.connect_engine().await?,
             watchdog: site.server.connect_engine().await?,
         })
     }
 
+    /// The same with a C1 for each further table of a group.
+    pub(super) async fn joined_by(mut self, others: &[&Site]) -> Result<Self, upstream::Error> {
+        for site in others {
+            self.more.push(impatient(site, settle::LOCK_TAG).await?);
+        }
+        Ok(self)
+    }
+
     /// The connections that may hold or wait for locks, in the order in which they must end: the RENAME first, then who waits behind it.
     pub(super) fn ids(&self) -> Vec<u32> {
         let links = [self.rename.as_ref(), self.heir.as_ref(), Some(&self.lock), self.shadow.as_ref()];
-        links.into_iter().flatten().map(Link::id).collect()
+        links.into_iter().flatten().chain(&self.more).map(Link::id).collect()
+    }
+
+    /// The C1 of each table, and who ends them.
+    pub(super) fn locks(&mut self) -> (Vec<&mut Link>, &mut Link) {
+        (std::iter::once(&mut self.lock).chain(&mut self.more).collect(), &mut self.watchdog)
     }
 
     /// Gives back what C1 and C3 have locked. Only ever after the RENAME has ended, or where its names sort after the source's.
     pub(super) async fn unlock(&mut self) {
-        for link in [Some(&mut self.lock), self.shadow.as_mut()].into_iter().flatten() {
+        for link in [Some(&mut self.lock), self.shadow.as_mut()].into_iter().flatten().chain(&mut self.more) {
             let id = link.id();
             if !matches!(tokio::time::timeout(KILL_PATIENCE, link.run("UNLOCK TABLES")).await, Ok(Ok(()))) {
                 let _ = tokio::time::timeout(KILL_PATIENCE, self.watchdog.kill(id)).await;

@@ -4,7 +4,7 @@
 //! applied event and the swap nobody can write), I-C2 (the name always resolves: one RENAME), I-C3 (three outcomes, the
 //! third settled by reading), I-C5 (a step takes the proof of the step before; a locked table borrows the hold).
 //! See: `protocol.rs` (which way), `locked.rs` (what all share), `locked_rename.rs` (MySQL), `sentry.rs` (MariaDB), `moment.rs`
-//! (when to begin), `settle.rs` (what happened), `alter.rs` (where nothing was copied).
+//! (when to begin), `settle.rs` (what happened), `alter.rs` (where nothing was copied), `together/` (several tables).
 
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,7 @@ mod report;
 mod seen;
 mod sentry;
 pub mod settle;
+pub mod together;
 
 use crew::{Crew, Watchman};
 use locked::Attempt;

@@ -42,16 +42,29 @@ pub(super) async fn rename_waits_for_source(site: &Site, link: &mut Link, rename
 const HARMLESS: &str = "SELECT|INSERT|UPDATE|DELETE|REPLACE|WITH|VALUES|TABLE|LOAD|CALL|DO|SET|EXECUTE|PREPARE|LOCK|UNLOCK|HANDLER|SHOW|DESC|EXPLAIN|\
                         CHECK|CHECKSUM|BEGIN|START|COMMIT|ROLLBACK|XA|KILL|USE|FLUSH|BINLOG";
 
+/// Statements that want rows of a table at the most.
+const ON_ROWS: &str = "SELECT|INSERT|UPDATE|DELETE|REPLACE|WITH|VALUES|DO|SET|SHOW|DESC|EXPLAIN|BEGIN|START|COMMIT|ROLLBACK|KILL|USE";
+
 /// Somebody round the proxy who changes the source's definition at this moment. Asked while the RENAME waits: whoever comes later
 /// waits behind it, but whoever came before would get the old table when C1 unlocks, and his change would be swapped out with it.
 pub(super) async fn ddl_under_way(site: &Site, link: &mut Link) -> Result<Option<String>, upstream::Error> {
+    running_but(HARMLESS, site, link).await
+}
+
+/// Somebody round the proxy whose statement may take a lock on the source that keeps readers out, or changes its definition.
+pub(super) async fn lock_wanted(site: &Site, link: &mut Link) -> Result<Option<String>, upstream::Error> {
+    running_but(ON_ROWS, site, link).await
+}
+
+/// Somebody else's statement that mentions the source and does not begin with one of these words.
+async fn running_but(harmless: &str, site: &Site, link: &mut Link) -> Result<Option<String>, upstream::Error> {
     let mention = site.names.source.table.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
     let sql = format!(
         "SELECT ID, USER, TIME, LEFT(INFO, 100) FROM information_schema.PROCESSLIST \
          WHERE INFO LIKE {} AND USER <> SUBSTRING_INDEX(CURRENT_USER(), '@', 1) AND COMMAND <> 'Sleep' \
          AND INFO NOT REGEXP {} ORDER BY TIME DESC LIMIT 1",
         literal(&format!("%{mention}%")),
-        literal(&format!("^([[:space:](]|/[*].*[*]/)*({HARMLESS})([^a-zA-Z_]|$)"))
+        literal(&format!("^([[:space:](]|/[*].*[*]/)*({harmless})([^a-zA-Z_]|$)"))
     );
     let rows = link.texts(&sql).await?;
     Ok(rows.first().and_then(|row| match row.as_slice() {

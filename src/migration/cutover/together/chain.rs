@@ -1,0 +1,201 @@
+//! MariaDB: a session that holds LOCK TABLES cannot rename, and RENAME takes the locks of its tables one after the other, in the order of
+//! their names. So each source has a lock session and a sentry of its own, and they are let go one after the other:
+//!
+//! RENAME is seen waiting for the first source → its C1 drops its sentry and unlocks → RENAME has it, and is seen waiting for the second
+//! source → that one's C1 drops its sentry and unlocks → … → RENAME has all of them.
+//!
+//! A sentry is dropped only by the session that has its source locked, and only while RENAME waits for that source: so where a sentry is
+//! gone, RENAME is the next one on that table (I-C1); and where a C1 dies too early, its sentry is still there and RENAME fails as a whole.
+//! Other than for one table, RENAME has not asked for the later sources while it waits for the first one.
+//!
+//! Never: UNLOCK because a wait timed out. First the RENAME is ended.
+
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+
+use super::super::super::error::Error;
+use super::super::crew::Crew;
+use super::super::locked::Attempt;
+use super::super::{Outcome, seen};
+use super::{Joint, rename_statement, set_step};
+use crate::gate::Held;
+use crate::upstream::{self, Link};
+
+/// How often it is asked whether RENAME waits.
+const ASK_EVERY: Duration = Duration::from_millis(1);
+
+/// How long a RENAME may take to end after a KILL.
+const END_PATIENCE: Duration = Duration::from_secs(2);
+
+/// C2's RENAME on its way.
+struct Rename {
+    id: u32,
+    task: JoinHandle<Result<(), upstream::Error>>,
+}
+
+impl Rename {
+    fn still_waits(&self) -> Result<(), Error> {
+        if self.task.is_finished() {
+            return Err(Error::Stuck("RENAME ended before all tables were unlocked".into(), "it is tried again".into()));
+        }
+        Ok(())
+    }
+
+    fn judge(answer: Result<Result<(), upstream::Error>, tokio::task::JoinError>) -> Outcome {
+        match answer {
+            Ok(result) => Outcome::of_rename(result),
+            Err(error) => Outcome::Unknown(error.to_string()),
+        }
+    }
+
+    /// Ends it: its statement, or where that is not answered its connection. Gives its own answer, if there is one.
+    async fn end(&mut self, watchdog: &mut Link) -> Outcome {
+        let _ = tokio::time::timeout(END_PATIENCE, watchdog.kill_query(self.id)).await;
+        if let Ok(answer) = tokio::time::timeout(END_PATIENCE, &mut self.task).await {
+            return Self::judge(answer);
+        }
+        let _ = tokio::time::timeout(END_PATIENCE, watchdog.kill(self.id)).await;
+        Outcome::Unknown("RENAME does not end".into())
+    }
+}
+
+/// Locks, catches up, issues the RENAME, lets it through table by table.
+///
+/// # Errors
+/// Where nothing was renamed.
+pub(super) async fn swap(joint: &mut Joint<'_>, held: &[Held], crew: &mut Crew, rename: Link) -> Result<Outcome, Error> {
+    set_step(held, "lock");
+    let prepared = async {
+        lock(joint, crew).await?;
+        joint.catch_up(held, None).await
+    };
+    if let Err(error) = prepared.await {
+        crew.unlock().await;
+        return Err(error);
+    }
+    set_step(held, "rename");
+    let mut rename = issue(joint, rename);
+    if let Err(error) = may_go(joint, crew, &mut rename).await {
+        let outcome = rename.end(&mut crew.watchdog).await;
+        crew.unlock().await;
+        return Ok(match outcome {
+            Outcome::NotCommitted(kind, _) => Outcome::NotCommitted(kind, error.to_string()),
+            other => other,
+        });
+    }
+    joint.note_swap();
+    joint.allow_for_rename();
+    if let Err(error) = let_go(joint, crew, &rename).await {
+        tracing::debug!(%error, "the tables were not let go in good order");
+        let outcome = rename.end(&mut crew.watchdog).await;
+        crew.unlock().await;
+        return Ok(match outcome {
+            Outcome::NotCommitted(kind, own) => Outcome::NotCommitted(kind, format!("{error} ({own})")),
+            other => other,
+        });
+    }
+    joint.steps.mark("unlock");
+    let outcome = match tokio::time::timeout(joint.left().max(Duration::from_millis(100)), &mut rename.task).await {
+        Ok(answer) => Rename::judge(answer),
+        // Somebody has a shadow open. RENAME holds the sources' names meanwhile: end it.
+        Err(_) => rename.end(&mut crew.watchdog).await,
+    };
+    joint.steps.mark("rename");
+    match crate::failpoints::reach("cutover.renamed").await {
+        Ok(()) => Ok(outcome),
+        Err(error) => Ok(Outcome::Unknown(error.to_string())),
+    }
+}
+
+/// Each C1 locks its source for reading (F19) and its sentry for writing.
+async fn lock(joint: &mut Joint<'_>, crew: &mut Crew) -> Result<(), Error> {
+    let what = "LOCK TABLES: somebody who bypasses the proxy is writing to one of the tables";
+    let limit = joint.lock_limit();
+    let jobs = joint.jobs();
+    let (links, watchdog) = crew.locks();
+    for (job, link) in jobs.iter().zip(links) {
+        let sql = format!("LOCK TABLES {} READ, {} WRITE", job.names.source.quoted(), job.names.retired.quoted());
+        link.run_within(&sql, limit, watchdog, what).await?;
+    }
+    joint.steps.mark("lock");
+    Ok(())
+}
+
+fn issue(joint: &Joint<'_>, mut link: Link) -> Rename {
+    let sql = rename_statement(joint.members.iter().map(|member| &member.job.names));
+    let id = link.id();
+    let task = tokio::spawn(async move {
+        // Only ever late: it is the server that refuses a RENAME.
+        let _ = crate::failpoints::reach("cutover.rename_on_its_way").await;
+        link.run(&sql).await
+    });
+    Rename { id, task }
+}
+
+/// Asks the server until RENAME waits for a table's metadata lock, which is the first source's, and looks whether all is as it must be.
+async fn may_go(joint: &mut Joint<'_>, crew: &mut Crew, rename: &mut Rename) -> Result<(), Error> {
+    // Enough is left after this for the RENAME itself.
+    let give_up = Instant::now() + joint.left() / 2;
+    loop {
+        rename.still_waits()?;
+        let question = seen::waits(&mut joint.control, rename.id, "RENAME");
+        if Attempt::within(give_up, "RENAME was not seen waiting", question).await? {
+            break;
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+    for (nth, job) in joint.jobs().into_iter().enumerate() {
+        nobody_else(joint, job).await?;
+        // Who is turned away there later is turned away by RENAME.
+        if nth > 0 && is_wanted(joint, job, rename).await? {
+            let who = format!("somebody waits for an exclusive lock on {}", job.names.source);
+            return Err(Error::Stuck(who, "it is tried again".into()));
+        }
+    }
+    joint.steps.mark("rename_waits");
+    crate::failpoints::reach("cutover.rename_issued").await?;
+    // Each C1 must be alive, or its locks are gone and its sentry is all that is left; and C2, or all is for nothing.
+    for link in crew.locks().0 {
+        Attempt::within(joint.deadline, "a lock's connection", link.run("DO 1")).await?;
+    }
+    rename.still_waits()?;
+    Ok(joint.may_rename()?)
+}
+
+/// Somebody round the proxy who wants more than rows of the table would be taken for RENAME, or be swapped out with the old table.
+async fn nobody_else(joint: &mut Joint<'_>, job: &super::Job) -> Result<(), Error> {
+    let question = seen::lock_wanted(job, &mut joint.control);
+    match Attempt::within(joint.deadline, "the list of processes", question).await? {
+        Some(who) => Err(Error::Stuck(who, "it would be swapped out with the old table".into())),
+        None => Ok(()),
+    }
+}
+
+/// Whether an exclusive lock on the source is waited for, or held.
+async fn is_wanted(joint: &mut Joint<'_>, job: &super::Job, rename: &Rename) -> Result<bool, Error> {
+    let question = seen::rename_waits_for_source(job, &mut joint.control, rename.id);
+    Ok(Attempt::within(joint.deadline, "RENAME was not seen waiting for a source", question).await?)
+}
+
+/// Drops the sentries and unlocks, table by table, each when RENAME waits for that table.
+async fn let_go(joint: &mut Joint<'_>, crew: &mut Crew, rename: &Rename) -> Result<(), Error> {
+    for (nth, job) in joint.jobs().into_iter().enumerate() {
+        while nth > 0 && !is_wanted(joint, job, rename).await? {
+            rename.still_waits()?;
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+        if nth > 0 {
+            nobody_else(joint, job).await?;
+        }
+        let (links, _) = crew.locks();
+        let Some(link) = links.into_iter().nth(nth) else { continue };
+        let drop_sentry = format!("DROP TABLE {}", job.names.retired.quoted());
+        Attempt::within(joint.deadline, "DROP TABLE of a sentry", link.run(&drop_sentry)).await?;
+        crate::failpoints::reach("cutover.sentry_dropped").await?;
+        Attempt::within(joint.deadline, "UNLOCK TABLES of a source", link.run("UNLOCK TABLES")).await?;
+        crate::failpoints::reach("cutover.source_unlocked").await?;
+    }
+    joint.steps.mark("drop_sentry");
+    Ok(())
+}
