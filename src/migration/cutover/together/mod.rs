@@ -8,11 +8,11 @@
 //! See: `mod.rs` above for one table; `locked.rs` (MySQL), `chain.rs` (MariaDB).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, try_join_all};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::super::error::Error;
 use super::super::foreign_keys::Ties;
@@ -81,10 +81,10 @@ pub async fn attempt(mut members: Vec<Member<'_>>) -> Result<(Outcome, Vec<Repor
     let mut steps = Steps::default();
     let began = Instant::now();
     let deadline = began + leader.max_hold() * 4 / 5;
-    let is_drained = AtomicBool::new(false);
+    let is_drained = CancellationToken::new();
     let draining = async {
         let held = drained(&members, began, &mut steps).await;
-        is_drained.store(true, Ordering::Relaxed);
+        is_drained.cancel();
         held
     };
     let applying = try_join_all(jobs.iter().zip(&mut applies).map(|(job, link)| apply_until(job, link, &is_drained)));
@@ -310,7 +310,7 @@ impl<'a> Joint<'a> {
         self.tails_are_here().await?;
         self.steps.mark("fence");
         for (member, own) in self.members.iter().zip(&mut self.applies) {
-            let (job, in_transaction) = (member.job, lock.is_none());
+            let (job, is_lock) = (member.job, lock.is_some());
             let link = match lock.as_deref_mut() {
                 None => own,
                 Some(lock) => {
@@ -318,7 +318,7 @@ impl<'a> Joint<'a> {
                     lock
                 }
             };
-            let settled = apply::settle_under_lock(job, link, in_transaction);
+            let settled = apply::settle_under_lock(job, link, is_lock);
             Attempt::within(self.deadline, "applying the last changes", settled).await?;
             Attempt::within(self.deadline, "the last changes of the shadow's definition", final_form::take(job, link)).await?;
         }
