@@ -273,7 +273,7 @@ impl House {
         let environment = [(name, file.as_str()), ("TIDEGATE_CUTOVER_MAX_HOLD_MS", "20000")];
         let proxy = Proxy::start(&relay.address(), &environment).await?;
         let lab = Lab { proxy, server };
-        let options = Options { clients: 8, think: Duration::from_millis(40), transactions: 0, ..Options::default() };
+        let options = Options { clients: 8, think: Duration::from_millis(20), transactions: 0, ..Options::default() };
         let mut journals = table::prepare(&mut lab.server.connect().await?, SCHEMA, 400, options.clients).await?;
         // Six clients through the proxy, with transactions; two round it, which nothing holds but the server's own locks.
         let round = Load::start(lab.server.port, SCHEMA, journals.split_off(6), &options).await?;
