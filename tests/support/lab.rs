@@ -5,8 +5,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use mysql_async::prelude::Queryable;
 
+use super::failpoints::Failpoints;
 use super::load::{Load, Options, Outcome, judge, table};
 use super::proxy::Proxy;
+use super::relay::Relay;
 use super::servers::{Kind, Server, Settings};
 use super::{Admin, compare};
 
@@ -35,6 +37,14 @@ impl Lab {
         let server = Server::start(kind, settings).await?;
         let proxy = Proxy::start(&server.address(), environment).await?;
         Ok(Self { proxy, server })
+    }
+
+    /// A proxy that reaches the server through a relay, with failpoints that a file sets.
+    pub async fn behind_a_relay(server: Server, environment: &[(&str, &str)]) -> Result<(Self, Relay, Failpoints)> {
+        let (relay, failpoints) = (Relay::start(server.port).await?, Failpoints::new()?);
+        let (name, file) = failpoints.environment();
+        let proxy = Proxy::start(&relay.address(), &[environment, &[(name, file.as_str())]].concat()).await?;
+        Ok((Self { proxy, server }, relay, failpoints))
     }
 
     /// Fills the table and starts the application on it, through the proxy.

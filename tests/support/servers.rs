@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder};
 use tempfile::TempDir;
@@ -162,12 +162,31 @@ impl Server {
         connect(self.port, APP).await
     }
 
-    /// KILL of the session that holds a user lock: the engine's sessions of an attempt have one each.
-    pub async fn kill_holder(&self, lock: &str) -> Result<()> {
+    /// The session that holds a user lock: the engine's sessions of an attempt have one each.
+    pub async fn holder(&self, lock: &str) -> Result<u64> {
+        let holder: Option<Option<u64>> = self.connect().await?.query_first(format!("SELECT IS_USED_LOCK('{lock}')")).await?;
+        holder.flatten().with_context(|| format!("nobody holds {lock:?}"))
+    }
+
+    /// KILL of a session, unless it has ended by itself; it is gone afterwards.
+    pub async fn kill_session(&self, id: u64) -> Result<()> {
         let mut conn = self.connect().await?;
-        let holder: Option<Option<u64>> = conn.query_first(format!("SELECT IS_USED_LOCK('{lock}')")).await?;
-        let holder = holder.flatten().with_context(|| format!("nobody holds {lock:?}"))?;
-        Ok(conn.query_drop(format!("KILL {holder}")).await?)
+        match conn.query_drop(format!("KILL {id}")).await {
+            Err(mysql_async::Error::Server(error)) if error.code == 1094 => {}
+            other => other?,
+        }
+        let until = Instant::now() + Duration::from_secs(60);
+        let question = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE id = {id}");
+        while conn.query_first::<u64, _>(&question).await? != Some(0) {
+            ensure!(Instant::now() < until, "connection {id} does not end");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    }
+
+    /// KILL of the session that holds a user lock.
+    pub async fn kill_holder(&self, lock: &str) -> Result<()> {
+        self.kill_session(self.holder(lock).await?).await
     }
 
     /// kill -9 of the server; it stays down until [`Server::launch`].

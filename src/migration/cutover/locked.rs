@@ -225,11 +225,11 @@ async fn catch_up(attempt: &mut Attempt<'_>, held: &Held, crew: &mut Crew, appli
     attempt.tail_is_here().await?;
     attempt.steps.mark("fence");
     let is_lock = applier == Applier::Lock;
-    let settled = apply::settle_under_lock(attempt.job, if is_lock { &mut crew.lock } else { &mut crew.apply }, is_lock);
+    let link = if is_lock { &mut crew.lock } else { &mut crew.apply };
+    let settled = apply::settle_under_lock(attempt.job, link, is_lock);
     Attempt::within(attempt.deadline, "applying the last changes", settled).await?;
     attempt.steps.mark("apply");
-    let final_form = final_form::take(attempt.job, if applier == Applier::Lock { &mut crew.lock } else { &mut crew.apply });
-    Attempt::within(attempt.deadline, "the last changes of the shadow's definition", final_form).await?;
+    Attempt::within(attempt.deadline, "the last changes of the shadow's definition", final_form::take(attempt.job, link)).await?;
     attempt.steps.mark("final_form");
     attempt.take_triggers_off(&mut crew.lock).await?;
     Ok(crate::failpoints::reach("cutover.caught_up").await?)

@@ -29,6 +29,7 @@ mod locked;
 mod locked_rename;
 pub mod moment;
 pub mod protocol;
+mod rename;
 mod report;
 mod seen;
 mod sentry;

@@ -20,21 +20,10 @@ use tokio::task::JoinHandle;
 use super::super::error::Error;
 use super::crew::Crew;
 use super::locked::{Applier, Attempt, CaughtUp, lock_and_catch_up};
+use super::rename::{self, ASK_EVERY, END_PATIENCE, Rename};
 use super::{Outcome, seen, settle};
 use crate::gate::Held;
 use crate::upstream::{self, Link};
-
-/// How often it is asked whether RENAME waits.
-const ASK_EVERY: Duration = Duration::from_millis(1);
-
-/// How long a RENAME may take to end after a KILL.
-const END_PATIENCE: Duration = Duration::from_secs(2);
-
-/// C2's RENAME on its way.
-struct Rename {
-    id: u32,
-    task: JoinHandle<Result<(), upstream::Error>>,
-}
 
 /// The heir's LOCK TABLES on its way; it gives its connection back.
 struct Heir {
@@ -62,9 +51,9 @@ pub(super) async fn swap(attempt: &mut Attempt<'_>, held: &Held, crew: Crew, ren
         return Err(error);
     }
     held.set_step("rename");
-    let mut rename = issue(attempt, rename);
+    let rename = Rename::issue(rename, settle::rename_statement(&attempt.job.names));
     let mut heir = None;
-    match may_go(attempt, &mut caught_up.crew, &mut rename, &mut heir).await {
+    match may_go(attempt, &mut caught_up.crew, &rename, &mut heir).await {
         Ok(()) => {
             let outcome = let_go(attempt, caught_up, rename).await;
             inherit(attempt, heir).await;
@@ -85,17 +74,6 @@ async fn lock_shadow(attempt: &mut Attempt<'_>, crew: &mut Crew) -> Result<(), E
     shadow.run_within(&sql, limit, &mut crew.watchdog, "LOCK TABLES on the shadow: somebody has it open").await?;
     attempt.steps.mark("lock_shadow");
     Ok(crate::failpoints::reach("cutover.shadow_locked").await?)
-}
-
-fn issue(attempt: &Attempt<'_>, mut link: Link) -> Rename {
-    let sql = settle::rename_statement(&attempt.job.names);
-    let id = link.id();
-    let task = tokio::spawn(async move {
-        // Only ever late: it is the server that refuses a RENAME.
-        let _ = crate::failpoints::reach("cutover.rename_on_its_way").await;
-        link.run(&sql).await
-    });
-    Rename { id, task }
 }
 
 fn appoint(attempt: &Attempt<'_>, mut link: Link) -> Heir {
@@ -119,18 +97,11 @@ async fn inherit(attempt: &mut Attempt<'_>, heir: Option<Heir>) {
 }
 
 /// Asks the server until C2 waits for a table's metadata lock, and looks whether all is as it must be.
-async fn may_go(attempt: &mut Attempt<'_>, crew: &mut Crew, rename: &mut Rename, heir: &mut Option<Heir>) -> Result<(), Error> {
+async fn may_go(attempt: &mut Attempt<'_>, crew: &mut Crew, rename: &Rename, heir: &mut Option<Heir>) -> Result<(), Error> {
+    let before = "the sentry was dropped";
     // Enough is left after this for the RENAME itself.
     let give_up = Instant::now() + attempt.left() / 2;
-    loop {
-        if rename.task.is_finished() {
-            return Err(Error::Stuck("RENAME ended before the sentry was dropped".into(), "it is tried again".into()));
-        }
-        if Attempt::within(give_up, "RENAME was not seen waiting", seen::waits(&mut attempt.control, rename.id, "RENAME")).await? {
-            break;
-        }
-        tokio::time::sleep(ASK_EVERY).await;
-    }
+    rename.is_seen_waiting(&mut attempt.control, give_up, before).await?;
     let ddl = Attempt::within(attempt.deadline, "the list of processes", seen::ddl_under_way(attempt.job, &mut attempt.control)).await?;
     if let Some(who) = ddl {
         return Err(Error::Stuck(who, "it would be swapped out with the old table".into()));
@@ -149,9 +120,7 @@ async fn may_go(attempt: &mut Attempt<'_>, crew: &mut Crew, rename: &mut Rename,
     if let Some(shadow) = &mut crew.shadow {
         Attempt::within(attempt.deadline, "the connection that locks the shadow", shadow.run("DO 1")).await?;
     }
-    if rename.task.is_finished() {
-        return Err(Error::Stuck("RENAME ended before the sentry was dropped".into(), "it is tried again".into()));
-    }
+    rename.still_waits(before)?;
     Ok(attempt.may_rename()?)
 }
 
@@ -160,17 +129,13 @@ async fn let_go(attempt: &mut Attempt<'_>, caught_up: CaughtUp<'_>, mut rename: 
     let CaughtUp { held, mut crew } = caught_up;
     attempt.note_swap(held.gate());
     attempt.allow_for_rename();
-    if let Err(error) = pass_the_sentry(attempt, &mut crew, &mut rename).await {
+    if let Err(error) = pass_the_sentry(attempt, &mut crew, &rename).await {
         tracing::debug!(migration = %attempt.job.id, %error, "the sentry was not passed in good order");
         return end_rename_then_unlock(&mut crew, rename).await.unwrap_or_else(|| Outcome::Unknown(error.to_string()));
     }
     crew.unlock().await;
     attempt.steps.mark("unlock");
-    let outcome = match tokio::time::timeout(attempt.left().max(Duration::from_millis(100)), &mut rename.task).await {
-        Ok(result) => judge(result),
-        // Somebody has the shadow open. RENAME holds the source's name meanwhile: end it.
-        Err(_) => end(&mut crew, &mut rename).await.unwrap_or_else(|| Outcome::Unknown("RENAME does not end".into())),
-    };
+    let outcome = rename.answered(attempt.left().max(Duration::from_millis(100)), &mut crew.watchdog).await;
     attempt.steps.mark("rename");
     match crate::failpoints::reach("cutover.renamed").await {
         Ok(()) => outcome,
@@ -179,7 +144,7 @@ async fn let_go(attempt: &mut Attempt<'_>, caught_up: CaughtUp<'_>, mut rename: 
 }
 
 /// Until C1 may unlock: the sentry is gone, and where C3 had the shadow, RENAME waits for the source.
-async fn pass_the_sentry(attempt: &mut Attempt<'_>, crew: &mut Crew, rename: &mut Rename) -> Result<(), Error> {
+async fn pass_the_sentry(attempt: &mut Attempt<'_>, crew: &mut Crew, rename: &Rename) -> Result<(), Error> {
     let drop_sentry = format!("DROP TABLE {}", attempt.job.names.retired.quoted());
     Attempt::within(attempt.deadline, "DROP TABLE of the sentry", crew.lock.run(&drop_sentry)).await?;
     attempt.steps.mark("drop_sentry");
@@ -189,9 +154,7 @@ async fn pass_the_sentry(attempt: &mut Attempt<'_>, crew: &mut Crew, rename: &mu
     Attempt::within(attempt.deadline, "the lock's connection", crew.lock.run("DO 1")).await?;
     Attempt::within(attempt.deadline, "UNLOCK TABLES of the shadow", shadow.run("UNLOCK TABLES")).await?;
     loop {
-        if rename.task.is_finished() {
-            return Err(Error::Stuck("RENAME ended before the source was unlocked".into(), "it is tried again".into()));
-        }
+        rename.still_waits("the source was unlocked")?;
         let question = seen::rename_waits_for_source(attempt.job, &mut attempt.control, rename.id);
         if Attempt::within(attempt.deadline, "RENAME was not seen waiting for the source", question).await? {
             break;
@@ -206,7 +169,7 @@ async fn pass_the_sentry(attempt: &mut Attempt<'_>, crew: &mut Crew, rename: &mu
 
 /// Before the sentry is dropped: first ends the RENAME, then drops the sentry, then unlocks.
 async fn call_off(attempt: &mut Attempt<'_>, crew: &mut Crew, mut rename: Rename, heir: Option<Heir>) -> Outcome {
-    let outcome = end(crew, &mut rename).await;
+    let outcome = rename.end(&mut crew.watchdog).await;
     if let Some(heir) = heir {
         let _ = tokio::time::timeout(END_PATIENCE, crew.watchdog.kill(heir.id)).await;
     }
@@ -214,29 +177,12 @@ async fn call_off(attempt: &mut Attempt<'_>, crew: &mut Crew, mut rename: Rename
     let _ = tokio::time::timeout(END_PATIENCE, crew.lock.run(&drop_sentry)).await;
     attempt.put_triggers_on(&mut crew.lock).await;
     crew.unlock().await;
-    outcome.unwrap_or_else(|| Outcome::Unknown("RENAME does not end".into()))
+    outcome.unwrap_or_else(rename::does_not_end)
 }
 
 /// After the sentry may have been dropped: where RENAME has passed it, it has happened; else it has not.
 async fn end_rename_then_unlock(crew: &mut Crew, mut rename: Rename) -> Option<Outcome> {
-    let outcome = end(crew, &mut rename).await;
+    let outcome = rename.end(&mut crew.watchdog).await;
     crew.unlock().await;
     outcome
-}
-
-/// Ends the RENAME: its statement, or where that is not answered its connection. Gives its own answer, if there is one.
-async fn end(crew: &mut Crew, rename: &mut Rename) -> Option<Outcome> {
-    let _ = tokio::time::timeout(END_PATIENCE, crew.watchdog.kill_query(rename.id)).await;
-    if let Ok(result) = tokio::time::timeout(END_PATIENCE, &mut rename.task).await {
-        return Some(judge(result));
-    }
-    let _ = tokio::time::timeout(END_PATIENCE, crew.watchdog.kill(rename.id)).await;
-    None
-}
-
-fn judge(result: Result<Result<(), upstream::Error>, tokio::task::JoinError>) -> Outcome {
-    match result {
-        Ok(result) => Outcome::of_rename(result),
-        Err(error) => Outcome::Unknown(error.to_string()),
-    }
 }

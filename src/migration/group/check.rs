@@ -57,15 +57,10 @@ pub async fn check(link: &mut Link, facts: &Facts, config: &Config, changes: &[C
         };
         if !fits {
             let way = if facts.is_mariadb { "sentry" } else { "locked_rename" };
-            let why = match checked.names.sort_after_source() {
-                true => "leave the option cutover out".to_owned(),
-                false if facts.is_mariadb => {
-                    format!(
-                        "the schema name {} sorts after Tidegate's own schemas, which that cannot do; migrate it on its own",
-                        table.schema
-                    )
-                }
-                false => "leave the option cutover out".to_owned(),
+            let why = if facts.is_mariadb && !checked.names.sort_after_source() {
+                format!("the schema name {} sorts after Tidegate's own schemas, which that cannot do; migrate it on its own", table.schema)
+            } else {
+                "leave the option cutover out".to_owned()
             };
             return refuse(format!("several tables are swapped together by cutover = '{way}' only on this server: {why}"));
         }

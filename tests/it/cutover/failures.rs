@@ -15,7 +15,7 @@ use crate::support::lab::{Lab, SCHEMA, TABLE, assert_nothing_lost};
 use crate::support::load::{Load, Options, Outcome, table};
 use crate::support::relay::{Loss, Relay};
 use crate::support::servers::{Server, Settings};
-use crate::support::{Admin, Kind, Proxy, compare};
+use crate::support::{Admin, Kind, compare};
 
 macro_rules! failures {
     ($($protocol:ident: $($kind:ident)+;)+) => {$(
@@ -266,13 +266,8 @@ impl House {
     }
 
     async fn before(server: Server, protocol: &str) -> Result<Self> {
-        let failpoints = Failpoints::new()?;
-        let relay = Relay::start(server.port).await?;
-        let (name, file) = failpoints.environment();
         // Long, as the proxy stands still while a row does its part.
-        let environment = [(name, file.as_str()), ("TIDEGATE_CUTOVER_MAX_HOLD_MS", "20000")];
-        let proxy = Proxy::start(&relay.address(), &environment).await?;
-        let lab = Lab { proxy, server };
+        let (lab, relay, failpoints) = Lab::behind_a_relay(server, &[("TIDEGATE_CUTOVER_MAX_HOLD_MS", "20000")]).await?;
         let options = Options { clients: 8, think: Duration::from_millis(20), transactions: 0, ..Options::default() };
         let mut journals = table::prepare(&mut lab.server.connect().await?, SCHEMA, 400, options.clients).await?;
         // Six clients through the proxy, with transactions; two round it, which nothing holds but the server's own locks.
@@ -337,27 +332,13 @@ impl House {
     }
 
     async fn kill(&self, id: u64, who: &[&str]) -> Result<()> {
-        let mut conn = self.lab.server.connect().await?;
         let mut victims = Vec::new();
         for tag in who {
-            let victim: Option<Option<u64>> = conn.query_first(format!("SELECT IS_USED_LOCK('tidegate {tag} {id}')")).await?;
-            victims.push(victim.flatten().with_context(|| format!("no connection has the tag {tag}"))?);
+            victims.push(self.lab.server.holder(&format!("tidegate {tag} {id}")).await?);
         }
+        // The end of one may end the other: without C1 the RENAME fails.
         for victim in victims {
-            match conn.query_drop(format!("KILL {victim}")).await {
-                // The end of one ends the other: without C1 the RENAME fails.
-                Err(mysql_async::Error::Server(error)) if error.code == 1094 => {}
-                other => other?,
-            }
-            for n in 0.. {
-                let left: Option<u64> =
-                    conn.query_first(format!("SELECT COUNT(*) FROM information_schema.processlist WHERE id = {victim}")).await?;
-                if left == Some(0) {
-                    break;
-                }
-                ensure!(n < 5000, "connection {victim} does not end");
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+            self.lab.server.kill_session(victim).await?;
         }
         Ok(())
     }

@@ -10,12 +10,11 @@ use anyhow::{Context, Result, ensure};
 use super::failures::{ALTER_OF_THE_SOURCE, IN_PLACE, steps_of_an_attempt};
 use super::obstacles::nobody_was_held_for_long;
 use super::protocols;
-use crate::support::failpoints::Failpoints;
 use crate::support::lab::{Lab, SCHEMA, TABLE};
 use crate::support::load::{Load, Options, table};
-use crate::support::relay::{Loss, Relay};
+use crate::support::relay::Loss;
 use crate::support::servers::{Server, Settings};
-use crate::support::{Admin, Kind, Proxy};
+use crate::support::{Admin, Kind};
 
 on_both_servers!(a_network_that_falls_silent_holds_nobody_up, silence_at_any_step_of_an_attempt_holds_nobody_up);
 
@@ -57,11 +56,7 @@ async fn silence_at_any_step_of_an_attempt_holds_nobody_up(kind: Kind) -> Result
 /// One server, one proxy and one application for all rows; each is a migration whose first attempt meets a silence.
 async fn each_row(kind: Kind, rows: impl Fn(&'static str) -> Vec<At>) -> Result<()> {
     let server = Server::start(kind, Settings::default()).await?;
-    let relay = Relay::start(server.port).await?;
-    let failpoints = Failpoints::new()?;
-    let (name, file) = failpoints.environment();
-    let proxy = Proxy::start(&relay.address(), &[(name, file.as_str())]).await?;
-    let lab = Lab { proxy, server };
+    let (lab, relay, failpoints) = Lab::behind_a_relay(server, &[]).await?;
     let options = Options { clients: 8, think: Duration::from_millis(40), transactions: 0, ..Options::default() };
     let mut journals = table::prepare(&mut lab.server.connect().await?, SCHEMA, 400, options.clients).await?;
     let round = Load::start(lab.server.port, SCHEMA, journals.split_off(6), &options).await?;

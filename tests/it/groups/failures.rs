@@ -1,6 +1,6 @@
 //! The swap of two tables is cut off at each step: both are swapped or none, and the migration ends well all the same.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use mysql_async::prelude::Queryable;
@@ -41,13 +41,8 @@ struct House {
 impl House {
     async fn start(kind: Kind, is_durable: bool) -> Result<Self> {
         let server = Server::start(kind, Settings { is_durable, ..Settings::default() }).await?;
-        let failpoints = Failpoints::new()?;
-        let relay = Relay::start(server.port).await?;
-        let (name, file) = failpoints.environment();
         // Long, as the proxy stands still while a row does its part.
-        let environment = [(name, file.as_str()), ("TIDEGATE_CUTOVER_MAX_HOLD_MS", "20000")];
-        let proxy = Proxy::start(&relay.address(), &environment).await?;
-        let lab = Lab { proxy, server };
+        let (lab, relay, failpoints) = Lab::behind_a_relay(server, &[("TIDEGATE_CUTOVER_MAX_HOLD_MS", "20000")]).await?;
         lab.sql(&SETUP).await?;
         let clients = Clients::start(&lab, true);
         Ok(Self { lab, relay, failpoints, clients, groups: 0, began: Instant::now(), kind })
@@ -68,20 +63,6 @@ impl House {
         }
         self.lab.assert_nothing_left().await?;
         self.clients.more(20).await
-    }
-
-    async fn kill(&self, tag: &str, id: u64) -> Result<()> {
-        let mut conn = self.lab.server.connect().await?;
-        let victim: Option<Option<u64>> = conn.query_first(format!("SELECT IS_USED_LOCK('tidegate {tag} {id}')")).await?;
-        let victim = victim.flatten().with_context(|| format!("no connection has the tag {tag} of {id}"))?;
-        conn.query_drop(format!("KILL {victim}")).await?;
-        let until = Instant::now() + LONG;
-        let question = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE id = {victim}");
-        while conn.query_first::<u64, _>(&question).await? != Some(0) {
-            ensure!(Instant::now() < until, "connection {victim} does not end");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        Ok(())
     }
 
     async fn end(self) -> Result<()> {
@@ -141,7 +122,7 @@ async fn connections_die_at_a_step(kind: Kind) -> Result<()> {
         let ids = house.begin(&mut admin).await.context(what.clone())?;
         house.failpoints.stopped(LONG).await.context(what.clone())?;
         for (tag, member) in who {
-            house.kill(tag, ids[member]).await.context(what.clone())?;
+            house.lab.server.kill_holder(&format!("tidegate {tag} {}", ids[member])).await.context(what.clone())?;
         }
         house.failpoints.go()?;
         house.ends_well(&ids).await.context(what)?;

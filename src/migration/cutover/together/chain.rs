@@ -12,53 +12,17 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinHandle;
-
 use super::super::super::error::Error;
 use super::super::crew::Crew;
 use super::super::locked::Attempt;
+use super::super::rename::{self, ASK_EVERY, Rename};
 use super::super::{Outcome, seen};
 use super::{Joint, rename_statement, set_step};
 use crate::gate::Held;
-use crate::upstream::{self, Link};
+use crate::upstream::Link;
 
-/// How often it is asked whether RENAME waits.
-const ASK_EVERY: Duration = Duration::from_millis(1);
-
-/// How long a RENAME may take to end after a KILL.
-const END_PATIENCE: Duration = Duration::from_secs(2);
-
-/// C2's RENAME on its way.
-struct Rename {
-    id: u32,
-    task: JoinHandle<Result<(), upstream::Error>>,
-}
-
-impl Rename {
-    fn still_waits(&self) -> Result<(), Error> {
-        if self.task.is_finished() {
-            return Err(Error::Stuck("RENAME ended before all tables were unlocked".into(), "it is tried again".into()));
-        }
-        Ok(())
-    }
-
-    fn judge(answer: Result<Result<(), upstream::Error>, tokio::task::JoinError>) -> Outcome {
-        match answer {
-            Ok(result) => Outcome::of_rename(result),
-            Err(error) => Outcome::Unknown(error.to_string()),
-        }
-    }
-
-    /// Ends it: its statement, or where that is not answered its connection. Gives its own answer, if there is one.
-    async fn end(&mut self, watchdog: &mut Link) -> Outcome {
-        let _ = tokio::time::timeout(END_PATIENCE, watchdog.kill_query(self.id)).await;
-        if let Ok(answer) = tokio::time::timeout(END_PATIENCE, &mut self.task).await {
-            return Self::judge(answer);
-        }
-        let _ = tokio::time::timeout(END_PATIENCE, watchdog.kill(self.id)).await;
-        Outcome::Unknown("RENAME does not end".into())
-    }
-}
+/// What a RENAME must not end before.
+const ALL_UNLOCKED: &str = "all tables were unlocked";
 
 /// Locks, catches up, issues the RENAME, lets it through table by table.
 ///
@@ -75,9 +39,9 @@ pub(super) async fn swap(joint: &mut Joint<'_>, held: &[Held], crew: &mut Crew, 
         return Err(error);
     }
     set_step(held, "rename");
-    let mut rename = issue(joint, rename);
-    if let Err(error) = may_go(joint, crew, &mut rename).await {
-        let outcome = rename.end(&mut crew.watchdog).await;
+    let mut rename = Rename::issue(rename, rename_statement(joint.members.iter().map(|member| &member.job.names)));
+    if let Err(error) = may_go(joint, crew, &rename).await {
+        let outcome = rename.end(&mut crew.watchdog).await.unwrap_or_else(rename::does_not_end);
         crew.unlock().await;
         return Ok(match outcome {
             Outcome::NotCommitted(kind, _) => Outcome::NotCommitted(kind, error.to_string()),
@@ -88,7 +52,7 @@ pub(super) async fn swap(joint: &mut Joint<'_>, held: &[Held], crew: &mut Crew, 
     joint.allow_for_rename();
     if let Err(error) = let_go(joint, crew, &rename).await {
         tracing::debug!(%error, "the tables were not let go in good order");
-        let outcome = rename.end(&mut crew.watchdog).await;
+        let outcome = rename.end(&mut crew.watchdog).await.unwrap_or_else(rename::does_not_end);
         crew.unlock().await;
         return Ok(match outcome {
             Outcome::NotCommitted(kind, own) => Outcome::NotCommitted(kind, format!("{error} ({own})")),
@@ -96,11 +60,7 @@ pub(super) async fn swap(joint: &mut Joint<'_>, held: &[Held], crew: &mut Crew, 
         });
     }
     joint.steps.mark("unlock");
-    let outcome = match tokio::time::timeout(joint.left().max(Duration::from_millis(100)), &mut rename.task).await {
-        Ok(answer) => Rename::judge(answer),
-        // Somebody has a shadow open. RENAME holds the sources' names meanwhile: end it.
-        Err(_) => rename.end(&mut crew.watchdog).await,
-    };
+    let outcome = rename.answered(joint.left().max(Duration::from_millis(100)), &mut crew.watchdog).await;
     joint.steps.mark("rename");
     match crate::failpoints::reach("cutover.renamed").await {
         Ok(()) => Ok(outcome),
@@ -122,29 +82,11 @@ async fn lock(joint: &mut Joint<'_>, crew: &mut Crew) -> Result<(), Error> {
     Ok(())
 }
 
-fn issue(joint: &Joint<'_>, mut link: Link) -> Rename {
-    let sql = rename_statement(joint.members.iter().map(|member| &member.job.names));
-    let id = link.id();
-    let task = tokio::spawn(async move {
-        // Only ever late: it is the server that refuses a RENAME.
-        let _ = crate::failpoints::reach("cutover.rename_on_its_way").await;
-        link.run(&sql).await
-    });
-    Rename { id, task }
-}
-
 /// Asks the server until RENAME waits for a table's metadata lock, which is the first source's, and looks whether all is as it must be.
-async fn may_go(joint: &mut Joint<'_>, crew: &mut Crew, rename: &mut Rename) -> Result<(), Error> {
+async fn may_go(joint: &mut Joint<'_>, crew: &mut Crew, rename: &Rename) -> Result<(), Error> {
     // Enough is left after this for the RENAME itself.
     let give_up = Instant::now() + joint.left() / 2;
-    loop {
-        rename.still_waits()?;
-        let question = seen::waits(&mut joint.control, rename.id, "RENAME");
-        if Attempt::within(give_up, "RENAME was not seen waiting", question).await? {
-            break;
-        }
-        tokio::time::sleep(ASK_EVERY).await;
-    }
+    rename.is_seen_waiting(&mut joint.control, give_up, ALL_UNLOCKED).await?;
     for (nth, job) in joint.jobs().into_iter().enumerate() {
         nobody_else(joint, job).await?;
         // Who is turned away there later is turned away by RENAME.
@@ -159,7 +101,7 @@ async fn may_go(joint: &mut Joint<'_>, crew: &mut Crew, rename: &mut Rename) -> 
     for link in crew.locks().0 {
         Attempt::within(joint.deadline, "a lock's connection", link.run("DO 1")).await?;
     }
-    rename.still_waits()?;
+    rename.still_waits(ALL_UNLOCKED)?;
     Ok(joint.may_rename()?)
 }
 
@@ -182,7 +124,7 @@ async fn is_wanted(joint: &mut Joint<'_>, job: &super::Job, rename: &Rename) -> 
 async fn let_go(joint: &mut Joint<'_>, crew: &mut Crew, rename: &Rename) -> Result<(), Error> {
     for (nth, job) in joint.jobs().into_iter().enumerate() {
         while nth > 0 && !is_wanted(joint, job, rename).await? {
-            rename.still_waits()?;
+            rename.still_waits(ALL_UNLOCKED)?;
             tokio::time::sleep(ASK_EVERY).await;
         }
         if nth > 0 {
