@@ -21,6 +21,7 @@ use crate::metrics::{Kind, Metrics};
 
 mod exposed;
 mod hold;
+mod lines;
 mod registry;
 mod shapes;
 pub mod state;
@@ -31,6 +32,7 @@ pub use registry::{Gates, Installed, Verdict, Watch};
 pub use shapes::{Shape, Shapes};
 pub use ticket::Ticket;
 
+use lines::Line;
 use state::{Event, State};
 use ticket::{Released, Waiter};
 
@@ -132,6 +134,8 @@ struct Inner {
     waiters: VecDeque<Waiter>,
     released: VecDeque<Released>,
     samples: Vec<Sample>,
+    /// Log lines of those who went through, until the last one has.
+    lines: Vec<Line>,
 }
 
 /// The gate of one table.
@@ -172,6 +176,7 @@ impl Gate {
                 waiters: VecDeque::new(),
                 released: VecDeque::new(),
                 samples: Vec::new(),
+                lines: Vec::new(),
             }),
             changed: Notify::new(),
             numbers: AtomicU64::new(1),

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use tokio::time::Sleep;
 
+use super::lines::{self, Line};
 use super::state::Event;
 use super::{Ask, Gate, Inner, Pass, Sample};
 use crate::census::Record;
@@ -135,28 +136,20 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let waited = self.since.elapsed();
         let outcome = self.outcome.unwrap_or(Outcome::client_gone);
-        let (step, given_up) = {
+        let (given_up, lines) = {
             let mut inner = self.gate.lock();
             inner.waiters.retain(|waiter| waiter.ticket != self.id);
-            (inner.step, self.take_released(&mut inner))
+            let given_up = self.take_released(&mut inner);
+            if waited > self.gate.log_held_over {
+                let (record, digest, step) = (self.record.clone(), std::mem::take(&mut self.digest), inner.step);
+                inner.lines.push(Line { record, waited, step, outcome, digest });
+            }
+            (given_up, if inner.released.is_empty() { std::mem::take(&mut inner.lines) } else { Vec::new() })
         };
         drop(given_up);
         self.record.set_held(false);
         self.gate.metrics.held_now.dec();
         self.gate.metrics.held(self.gate.migration, self.kind, outcome, waited);
-        if waited > self.gate.log_held_over {
-            tracing::info!(
-                migration = %self.gate.migration,
-                table = %self.gate.table,
-                session = %self.record.id,
-                user = self.record.user.get().map_or("", String::as_str),
-                client = %self.record.client,
-                held_ms = format_args!("{:.1}", waited.as_secs_f64() * 1e3),
-                step,
-                ?outcome,
-                digest = %self.digest,
-                "held statement"
-            );
-        }
+        lines::write(&self.gate, lines);
     }
 }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use super::error::Error;
 use super::job::Job;
-use super::statements::Literals;
+use super::statements::{Literals, Rows};
 use super::{final_form, kept, oracle};
 use crate::schema::key::Key;
 use crate::upstream::{self, Link};
@@ -130,10 +130,15 @@ async fn round(job: &Job, link: &mut Link, count: usize) -> Result<Round, Error>
     crate::failpoints::reach("apply.round").await?;
     let result = attempt(job, link, &out.taken).await;
     let round = match result {
-        Ok(settled) => {
+        Ok(Some(settled)) => {
             let mut settled = settled.into_iter();
             let settled = out.settle(|_| settled.next().unwrap_or(false));
             Ok(settled)
+        }
+        Ok(None) => {
+            drop(out);
+            link.run("ROLLBACK").await?;
+            Err(oracle::cut_key(job).into())
         }
         Err(error) => {
             let keys: Vec<Key> = out.taken.iter().map(|taken| taken.key.clone()).collect();
@@ -180,8 +185,8 @@ impl Drop for Out<'_> {
     }
 }
 
-/// One transaction; gives for each key whether it is settled.
-async fn attempt(job: &Job, link: &mut Link, taken: &[Taken<Key>]) -> Result<Vec<bool>, upstream::Error> {
+/// One transaction; gives for each key whether it is settled. `None` where a key did not come through as it was: nothing is committed then.
+async fn attempt(job: &Job, link: &mut Link, taken: &[Taken<Key>]) -> Result<Option<Vec<bool>>, upstream::Error> {
     let (keys, statements) = (&job.keys, &job.statements);
     let free = free(job, link, &taken.iter().map(|taken| &taken.key).collect::<Vec<_>>()).await?;
     let absent: Vec<&Taken<Key>> = taken.iter().filter(|taken| !free.contains(&taken.key)).collect();
@@ -194,30 +199,36 @@ async fn attempt(job: &Job, link: &mut Link, taken: &[Taken<Key>]) -> Result<Vec
     }
     let placed = match &job.kept {
         None => place(job, link, free).await?,
-        Some(kept) => kept::place(job, kept, link, taken, free).await?,
+        Some(kept) => Some(kept::place(job, kept, link, taken, free).await?),
     };
+    let Some(placed) = placed else { return Ok(None) };
     link.run("COMMIT").await?;
     let gone: HashSet<&Key> = gone.iter().map(|gone| &gone.key).collect();
-    Ok(taken.iter().map(|taken| placed.contains(&taken.key) || gone.contains(&taken.key)).collect())
+    Ok(Some(taken.iter().map(|taken| placed.contains(&taken.key) || gone.contains(&taken.key)).collect()))
 }
 
 /// Writes rows to the shadow as they are now; gives those that are there afterwards. Never REPLACE: it would delete another row that
 /// holds the same value of a unique key, and nothing would bring that row back. A row that another unique key turns away
 /// stays pending: either the other row has an event of its own, or the fence's plain INSERT gets the server's 1062.
-async fn place(job: &Job, link: &mut Link, free: HashSet<Key>) -> Result<HashSet<Key>, upstream::Error> {
+///
+/// `None` where a row went in under another key than it has in the source: without strict mode the server cuts a value to fit, and what
+/// becomes of that row in the source would never reach it.
+async fn place(job: &Job, link: &mut Link, free: HashSet<Key>) -> Result<Option<HashSet<Key>>, upstream::Error> {
     if free.is_empty() {
-        return Ok(free);
+        return Ok(Some(free));
     }
     let list: Vec<Key> = free.into_iter().collect();
     let literals = job.keys.all_literals(&list);
     link.run(&job.statements.delete(&literals)).await?;
     let done = link.change(&job.statements.insert_where_free(&literals)).await?;
-    if done.affected >= list.len() as u64 {
-        return Ok(list.into_iter().collect());
+    if done.affected >= list.len() as u64 && !job.changes_key() {
+        return Ok(Some(list.into_iter().collect()));
     }
     let rows = link.rows(&job.statements.exist_in_shadow(&literals)).await?;
     let there = rows.into_iter().next().unwrap_or_default();
-    Ok(list.into_iter().zip(there).filter(|(_, there)| there.as_deref() == Some(b"1")).map(|(key, _)| key).collect())
+    let placed: HashSet<Key> =
+        list.into_iter().zip(there).filter(|(_, there)| there.as_deref() == Some(b"1")).map(|(key, _)| key).collect();
+    Ok(Some(placed).filter(|placed| placed.len() as u64 >= done.affected))
 }
 
 struct Gone {
@@ -270,6 +281,7 @@ pub async fn settle_under_lock(job: &Job, link: &mut Link, is_lock: bool) -> Res
     let result = async {
         if !out.taken.is_empty() {
             link.run_all(&settling(job, &out.taken, begin)).await?;
+            keys_came_through(job, link, &out.taken).await?;
         }
         let counter = final_form::counter_to_reach(job, link).await?;
         if let Some(counter) = counter {
@@ -284,12 +296,28 @@ pub async fn settle_under_lock(job: &Job, link: &mut Link, is_lock: bool) -> Res
         if counter.is_some() { final_form::match_counter(job, link).await } else { Ok(()) }
     };
     let result = result.await;
-    if let Err(upstream::Error::Server { .. }) = result {
+    if let Err(upstream::Error::Server { .. } | upstream::Error::Unexpected(_)) = result {
         // Nobody shall commit a half of it by giving the lock back. Where this does not succeed, the connection has gone.
         let _ = link.run(if is_lock { "ROLLBACK; SET SESSION autocommit = 1" } else { "ROLLBACK" }).await;
     }
     result?;
     Ok(out.settle(|_| true).settled)
+}
+
+/// Sees that the shadow has as many of these rows as the source, which nobody can write: see [`place`].
+async fn keys_came_through(job: &Job, link: &mut Link, taken: &[Taken<Key>]) -> Result<(), upstream::Error> {
+    if !job.changes_key() {
+        return Ok(());
+    }
+    for some in taken.chunks(KEYS_MOST) {
+        let rows = Rows::Under(job.keys.all_literals(some.iter().map(|taken| &taken.key)));
+        let theirs = link.cell(&job.statements.of_source("COUNT(*)", &rows)).await?;
+        let ours = link.cell(&job.statements.of_shadow("COUNT(*)", &rows)).await?;
+        if theirs != ours {
+            return Err(upstream::Error::Unexpected("rows whose key the new definition does not keep".into()));
+        }
+    }
+    Ok(())
 }
 
 /// The statements of [`settle_under_lock`] that bring the rows over.

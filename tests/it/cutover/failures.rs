@@ -268,7 +268,7 @@ impl House {
     async fn before(server: Server, protocol: &str) -> Result<Self> {
         // Long, as the proxy stands still while a row does its part.
         let (lab, relay, failpoints) = Lab::behind_a_relay(server, &[("TIDEGATE_CUTOVER_MAX_HOLD_MS", "20000")]).await?;
-        let options = Options { clients: 8, think: Duration::from_millis(20), transactions: 0, ..Options::default() };
+        let options = Options { clients: 8, think: Duration::from_millis(40), transactions: 0, ..Options::default() };
         let mut journals = table::prepare(&mut lab.server.connect().await?, SCHEMA, 400, options.clients).await?;
         // Six clients through the proxy, with transactions; two round it, which nothing holds but the server's own locks.
         let round = Load::start(lab.server.port, SCHEMA, journals.split_off(6), &options).await?;

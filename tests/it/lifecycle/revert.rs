@@ -1,6 +1,6 @@
 //! REVERT: what was written after the swap is there after swapping back, at every kill, and the way forward stays open.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
@@ -16,6 +16,7 @@ use crate::support::{Admin, Kind, compare, lab::Lab};
 on_both_servers!(
     reverted_and_reverted_again_loses_nothing,
     dropped_columns_keep_their_values,
+    many_writes_and_back_again,
     window_ends_by_itself_and_by_cleanup,
     value_that_does_not_fit_ends_the_way_back,
     ddl_in_the_window_ends_the_way_back,
@@ -147,6 +148,41 @@ async fn dropped_columns_keep_their_values(kind: Kind) -> Result<()> {
     }
     compare::assert_same_rows(&mut mirrored.control, ("shop", "t"), ("control", "t")).await?;
     a_row_that_moves_gets_defaults(&mut admin, id, &mut mirrored).await?;
+    admin.run(&format!("CLEANUP MIGRATION {id}")).await?;
+    admin.wait_phase(id, &["reverted"], LONG).await?;
+    lab.assert_nothing_left().await?;
+    lab.proxy.assert_clean_log(&BUSY)
+}
+
+/// As many writes in the window as TIDEGATE_TEST_REVERT_WRITES says, then back: the table is as one that was never migrated and met the same.
+async fn many_writes_and_back_again(kind: Kind) -> Result<()> {
+    let writes: u64 = std::env::var("TIDEGATE_TEST_REVERT_WRITES").ok().and_then(|text| text.parse().ok()).unwrap_or(1500);
+    let lab = Lab::start(kind).await?;
+    let (proxied, mut control) = (lab.proxy.connect().await?, lab.server.connect().await?);
+    for schema in ["shop", "control"] {
+        control.query_drop(format!("CREATE DATABASE {schema}")).await?;
+        control.query_drop(format!("CREATE TABLE {schema}.t (k BIGINT PRIMARY KEY, u BIGINT UNIQUE, c INT, note VARCHAR(20))")).await?;
+        let values: Vec<String> = (0..5000).map(|k| format!("({k}, {k}, 0, 'note {k}')")).collect();
+        control.query_drop(format!("INSERT INTO {schema}.t VALUES {}", values.join(", "))).await?;
+    }
+    let before = compare::definition(&mut control, "shop.t").await?;
+    let mut admin = lab.admin().await?;
+    let id = admin.migrate("shop.t", ALTER, "WITH strategy = 'copy', revert_window_s = 86400").await?;
+    reversible(&mut admin, id, 1.0).await?;
+    let mut mirrored = Mirrored { proxied, control, rng: Rng::with_seed(17), next: 5000 };
+    let began = Instant::now();
+    for _ in 0..writes {
+        mirrored.write().await?;
+    }
+    println!("{kind}: {writes} writes in the window in {:.0} s", began.elapsed().as_secs_f64());
+    admin.run(&format!("REVERT MIGRATION {id}")).await?;
+    reversible(&mut admin, id, 2.0).await?;
+    compare::assert_same_rows(&mut mirrored.control, ("shop", "t"), ("control", "t")).await?;
+    for _ in 0..100 {
+        mirrored.write().await?;
+    }
+    compare::assert_same_rows(&mut mirrored.control, ("shop", "t"), ("control", "t")).await?;
+    ensure!(compare::definition(&mut mirrored.control, "shop.t").await? == before, "the table is not as it was");
     admin.run(&format!("CLEANUP MIGRATION {id}")).await?;
     admin.wait_phase(id, &["reverted"], LONG).await?;
     lab.assert_nothing_left().await?;

@@ -10,7 +10,7 @@ use mysql_async::prelude::Queryable;
 
 use super::journal::{Changes, Journal, Row};
 use super::statement::{self, Statement, payload};
-use super::{Live, Options, Seen};
+use super::{LONG, Live, Options, Seen};
 use crate::support::servers::{APP, options as connect_options};
 
 /// What came back for one statement.
@@ -141,6 +141,7 @@ impl Client {
         }
         let answer = self.send_text("COMMIT").await;
         self.seen.transactions.saturating_record(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
+        self.note_if_long(began);
         match answer {
             Answer::Done { .. } => {
                 self.seen.writes += writes;
@@ -260,10 +261,18 @@ impl Client {
         self.note(started, answer)
     }
 
+    fn note_if_long(&mut self, began: Instant) {
+        let took = began.elapsed();
+        if took > LONG {
+            self.seen.long.push((began, took));
+        }
+    }
+
     fn note(&mut self, started: Instant, answer: mysql_async::Result<Vec<Read>>) -> Answer {
         self.seen.statements += 1;
         self.live.statements.fetch_add(1, Ordering::Relaxed);
         self.seen.latency.saturating_record(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
+        self.note_if_long(started);
         match (answer, &self.conn) {
             (Ok(rows), Some(conn)) => {
                 let id = conn.last_insert_id().and_then(|id| i64::try_from(id).ok()).unwrap_or_default();

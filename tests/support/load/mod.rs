@@ -73,7 +73,12 @@ pub struct Seen {
     pub latency: Histogram<u64>,
     /// Time from BEGIN to the answer of COMMIT in microseconds, without what BEGIN itself waited.
     pub transactions: Histogram<u64>,
+    /// When each statement or transaction that took longer than [`LONG`] was begun, and how long it took.
+    pub long: Vec<(Instant, Duration)>,
 }
+
+/// What a person calls long, of a statement on a healthy server.
+pub const LONG: Duration = Duration::from_millis(10);
 
 impl Seen {
     fn new() -> Result<Self> {
@@ -86,6 +91,7 @@ impl Seen {
             stale_examples: Vec::new(),
             latency: Histogram::new_with_bounds(1, 600_000_000, 3)?,
             transactions: Histogram::new_with_bounds(1, 600_000_000, 3)?,
+            long: Vec::new(),
         })
     }
 
@@ -101,6 +107,7 @@ impl Seen {
         }
         self.latency.add(&other.latency)?;
         self.transactions.add(&other.transactions)?;
+        self.long.extend(other.long);
         Ok(())
     }
 
