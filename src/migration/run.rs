@@ -195,13 +195,13 @@ pub async fn swap(
     let mut refused = 0;
     loop {
         guarded(around, job, &mut beside, ready(job, &gate, Some(moment::Copied { job, reached }))).await?;
-        grip.step(Event::AttemptBegun).await?;
         // The turn is kept until the tasks that apply are gone, or the source is known to be the source still.
         let turn = job.turn.clone().lock_owned().await;
         let mut link = job.server.connect_engine().await?;
         final_form::check_zeros(job, &mut link).await?;
         final_form::match_counter(job, &mut link).await?;
         drop(link);
+        grip.step(Event::AttemptBegun).await?;
         let (outcome, report) = match cutover::attempt(job, &gate.gate, reached.clone()).await {
             Ok(attempt) => attempt,
             // The server would refuse the ALTER too, or the table has changed: another attempt would only hide it.

@@ -92,8 +92,8 @@ async fn connect(port: u16, account: (&str, &str), with_compression: bool, autho
 async fn work(conn: &mut Conn, is_long: bool) -> Result<()> {
     conn.query_drop("CREATE TEMPORARY TABLE shop.mine (id INT PRIMARY KEY, data LONGBLOB)").await?;
     let mut seed = fastrand::Rng::with_seed(5);
-    let lengths: &[usize] = &[0, 1, 49, 50, 65_536, 16_777_210, 16_777_215, 20_000_000];
-    for (id, length) in lengths.iter().take(if is_long { 8 } else { 5 }).copied().enumerate() {
+    let lengths: &[usize] = &[0, 1, 49, 50, 65_536, 16_777_215, 20_000_000];
+    for (id, length) in lengths.iter().take(if is_long { 7 } else { 5 }).copied().enumerate() {
         // Half of it can be packed.
         let blob: Vec<u8> = (0..length).map(|at| if at % 2 == 0 { seed.u8(..) } else { b'x' }).collect();
         conn.exec_drop("INSERT INTO shop.mine VALUES (?, ?)", (id, &blob)).await?;
@@ -155,7 +155,9 @@ async fn a_driver_works_with_compression_and_tls_on_either_side(kind: Kind) -> R
         let what = || format!("[listen] {listen}, [upstream] {upstream}, client {client}, TLS {tls} and {upstream_tls}");
         let proxy = Proxy::start(&server.address(), &settings).await?;
         let mut conn = connect(proxy.port, APP, client, tls.then_some(&authority)).await.with_context(what)?;
-        work(&mut conn, tls && upstream != "zstd").await.with_context(what)?;
+        // One long run for each side: packing takes its time.
+        let is_long = tls && (listen, upstream) != ("auto", "auto");
+        work(&mut conn, is_long).await.with_context(what)?;
         conn.disconnect().await?;
         proxy.assert_clean_log(&[])?;
     }
@@ -167,7 +169,8 @@ async fn large_values_stay_bounded(kind: Kind) -> Result<()> {
     let settings = Settings { more, ..Settings::default() };
     let lab = Lab::start_with(kind, settings, &[("TIDEGATE_LISTEN_COMPRESSION", "on")]).await?;
     let mut seed = fastrand::Rng::with_seed(9);
-    let blob: Vec<u8> = (0..64 << 20).map(|at| if at % 4 == 0 { seed.u8(..) } else { b'x' }).collect();
+    // 16 MiB are many times what the proxy may take; `memory.rs` has 64, without compression.
+    let blob: Vec<u8> = (0..16 << 20).map(|at| if at % 4 == 0 { seed.u8(..) } else { b'x' }).collect();
     let zstd = Proxy::start(&lab.server.address(), &[("TIDEGATE_UPSTREAM_COMPRESSION", "zstd")]).await?;
     for (proxy, client, limit) in [(&lab.proxy, true, 1024), (&zstd, false, 6 * 1024)] {
         let mut conn = connect(proxy.port, APP, client, None).await?;
@@ -182,7 +185,7 @@ async fn large_values_stay_bounded(kind: Kind) -> Result<()> {
             ensure!(back.as_deref() == Some(blob), "the value came back otherwise");
             grown = proxy.peak_memory_kib().saturating_sub(before);
         }
-        println!("{kind}: client compressed {client}: values of 64 MiB: the proxy grew by {grown} KiB at its peak");
+        println!("{kind}: client compressed {client}: values of 16 MiB: the proxy grew by {grown} KiB at its peak");
         ensure!(grown < limit, "the proxy grew by {grown} KiB");
     }
     Ok(())

@@ -93,7 +93,9 @@ async fn twenty_migrations_in_a_row_under_load(kind: Kind) -> Result<()> {
     let closed = dir.path().join("closed");
     let pause = format!("cutover.opening=stop({})", closed.display());
     let lab = Lab::start_with(kind, Settings::default(), &[("TIDEGATE_FAILPOINTS", &pause)]).await?;
-    let load = lab.load(5000, &Options { clients: 8, key_changes: 4, transactions: 30, ..Options::default() }).await?;
+    let load = lab
+        .load(5000, &Options { clients: 8, key_changes: 4, transactions: 30, think: Duration::from_millis(10), ..Options::default() })
+        .await?;
     let mut admin = lab.admin().await?;
     for specification in TWENTY {
         let twin = twin_of_the_table(&lab, specification).await?;

@@ -17,6 +17,7 @@ on_both_servers!(
     late_nulls_and_long_values_are_refused,
     duplicates_during_the_copy_are_refused,
     a_late_row_whose_key_is_cut_is_refused,
+    a_late_row_that_would_be_numbered_is_refused,
 );
 
 /// A quiet table whose notes are all different.
@@ -138,4 +139,24 @@ async fn a_late_row_whose_key_is_cut_is_refused(kind: Kind) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A 0 where the ALTER makes the column AUTO_INCREMENT: the server would give the row a number of its own, at its moment.
+async fn a_late_row_that_would_be_numbered_is_refused(kind: Kind) -> Result<()> {
+    let lab = Lab::start(kind).await?;
+    let mut conn = lab.server.connect().await?;
+    conn.query_drop("CREATE DATABASE shop").await?;
+    conn.query_drop("CREATE TABLE shop.numbered (id INT NOT NULL PRIMARY KEY)").await?;
+    conn.query_drop("INSERT INTO shop.numbered VALUES (1), (2)").await?;
+    let mut admin = lab.admin().await?;
+    let id = admin.migrate("shop.numbered", "MODIFY id INT NOT NULL AUTO_INCREMENT", "WITH strategy = 'copy', postpone = true").await?;
+    admin.wait_phase(id, &["ready"], LONG).await?;
+    conn.query_drop("INSERT INTO shop.numbered VALUES (0)").await?;
+    lab.proxy.connect().await?.query_drop("UPDATE shop.numbered SET id = 3 WHERE id = 2").await?;
+    admin.run(&format!("CUTOVER MIGRATION {id}")).await?;
+    let status = admin.wait_phase(id, &["failed", "done"], LONG).await?;
+    ensure!(status.phase() == "failed" && status.error_code() == 1235 && status.text("error").contains("AUTO_INCREMENT"), "{status:?}");
+    let rows: Vec<u64> = conn.query("SELECT id FROM shop.numbered ORDER BY id").await?;
+    ensure!(rows == [0, 1, 3], "{rows:?}");
+    lab.assert_nothing_left().await
 }
