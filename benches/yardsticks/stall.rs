@@ -161,7 +161,7 @@ async fn bench_one(kind: Kind, connections: i32, cut_overs: i32) -> Result<Line>
             ms(transactions.value_at_quantile(0.99)),
             ms(transactions.max()),
             quantiles(late),
-            quantiles(commits.iter().map(|(_, took)| took.as_secs_f64() * 1e3).collect()),
+            quantiles(milliseconds(commits)),
             quantiles(bare_commits(&lab).await?),
             quantiles(herd.sent),
             quantiles(herd.answered)
@@ -250,6 +250,10 @@ struct Bare {
 
 /// When each was begun, and how long it took.
 type Timed = Vec<(Instant, Duration)>;
+
+fn milliseconds(times: Timed) -> Vec<f64> {
+    times.into_iter().map(|(_, took)| took.as_secs_f64() * 1e3).collect()
+}
 
 impl Bare {
     async fn start(lab: &Lab) -> Result<Self> {
@@ -348,7 +352,7 @@ fn quantiles(mut times: Vec<f64>) -> String {
 /// One session that reads another table, again and again.
 struct Bystander {
     is_stopping: Arc<AtomicBool>,
-    task: tokio::task::JoinHandle<Result<Vec<(Instant, Duration)>>>,
+    task: tokio::task::JoinHandle<Result<Timed>>,
 }
 
 impl Bystander {
@@ -375,7 +379,6 @@ impl Bystander {
         let reads = self.task.await??;
         let meets = |(sent, took): &(Instant, Duration)| windows.iter().any(|(from, to)| sent < to && *sent + *took > *from);
         let (within, outside): (Vec<_>, Vec<_>) = reads.into_iter().partition(meets);
-        let ms = |reads: Vec<(Instant, Duration)>| reads.into_iter().map(|(_, took)| took.as_secs_f64() * 1e3).collect();
-        Ok((ms(within), ms(outside)))
+        Ok((milliseconds(within), milliseconds(outside)))
     }
 }

@@ -20,7 +20,7 @@ pub fn run(bench: impl Future<Output = Result<()>>) -> ExitCode {
 
 /// A number from the environment.
 pub fn number(name: &str, default: i32) -> i32 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    crate::support::environment::number(name, default)
 }
 
 /// The servers that SERVER names; both by default.

@@ -12,6 +12,7 @@ use anyhow::{Result, ensure};
 use mysql_async::prelude::Queryable;
 
 use crate::catalogue;
+use crate::support::environment::number;
 use crate::support::{Kind, Lab};
 
 mod column;
@@ -32,10 +33,6 @@ const AT_ONCE: usize = 8;
 const SMALLER_RUNS: usize = 400;
 /// So many differences are made smaller.
 const SHOWN: usize = 12;
-
-fn number(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
-}
 
 async fn judged(lab: &Lab, recipe: &Recipe, nth: usize) -> Verdict {
     match tokio::time::timeout(Duration::from_secs(120), oracle::judge(lab, &recipe.case(nth))).await {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use mysql_async::prelude::Queryable;
 
+use crate::support::environment::number;
 use crate::support::{Admin, Kind, Lab, Server, servers::Settings};
 
 mod check;
@@ -97,16 +98,12 @@ impl Clients {
     }
 }
 
-fn setting(name: &str, short: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(short)
-}
-
 async fn many_cut_overs_in_a_row_are_seen_by_nobody(kind: Kind) -> Result<()> {
-    let cut_overs = setting("TIDEGATE_TEST_CUTOVERS", 6);
+    let cut_overs = number("TIDEGATE_TEST_CUTOVERS", 6);
     let settings = Settings::default();
     let lab = Lab::start_with(kind, settings, &[("TIDEGATE_FAILPOINTS", faults::FAILPOINTS)]).await?;
     make_tables(&lab.server).await?;
-    let clients = Clients::start(lab.proxy.port, 64, Duration::from_millis(setting("TIDEGATE_TEST_THINK_MS", 40)));
+    let clients = Clients::start(lab.proxy.port, 64, Duration::from_millis(number("TIDEGATE_TEST_THINK_MS", 40)));
     clients.more_statements(1000).await?;
     let killer = faults::Killer::start(&lab, 30, cut_overs).await?;
     let mut admin = lab.admin().await?;

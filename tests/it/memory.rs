@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
 
+use crate::support::environment::number;
 use crate::support::lab::Lab;
 use crate::support::raw::{BASE, DEPRECATE_EOF, Raw};
 use crate::support::servers::{APP, Settings, options};
@@ -22,11 +23,6 @@ on_both_servers!(
 /// By so much the proxy may grow, in KiB.
 const GROWTH_MAX: u64 = 1024;
 const BLOB: usize = 64 << 20;
-
-/// A number from the environment, for the long form of a test.
-fn wish(name: &str, short: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(short)
-}
 
 async fn big_conn(port: u16) -> Result<Conn> {
     let options = OptsBuilder::from_opts(options(port, APP)).max_allowed_packet(Some(200 << 20));
@@ -60,7 +56,7 @@ async fn values_of_64_megabytes_pass_in_a_megabyte(kind: Kind) -> Result<()> {
 async fn long_results_pass_in_a_megabyte(kind: Kind) -> Result<()> {
     let more = if kind == Kind::MySql { vec!["--cte-max-recursion-depth=100000000".to_owned()] } else { Vec::new() };
     let lab = Lab::start_with(kind, Settings { more, ..Settings::default() }, &[]).await?;
-    let rows = wish("TIDEGATE_TEST_ROWS", 300_000);
+    let rows = number("TIDEGATE_TEST_ROWS", 300_000);
     let mut raw = Raw::login(lab.proxy.port, APP, BASE | DEPRECATE_EOF, usize::MAX).await?;
     for (round, rows) in [10_000, rows].into_iter().enumerate() {
         let before = lab.proxy.memory_kib();
@@ -99,7 +95,7 @@ async fn all_gone(lab: &Lab, descriptors: usize) -> Result<()> {
 }
 
 async fn idle_sessions_give_everything_back(kind: Kind) -> Result<()> {
-    let wanted = wish("TIDEGATE_TEST_SESSIONS", 200);
+    let wanted = number("TIDEGATE_TEST_SESSIONS", 200);
     let more = vec![format!("--max-connections={}", wanted + 50), "--open-files-limit=10000".to_owned(), "--back-log=1000".to_owned()];
     let lab = Lab::start_with(kind, Settings { more, ..Settings::default() }, &[]).await?;
     lab.proxy.connect().await?.disconnect().await?;
@@ -205,7 +201,7 @@ async fn random_traffic_with_cut_connections_leaves_nothing_behind(kind: Kind) -
     lab.proxy.connect().await?.disconnect().await?;
     all_gone(&lab, usize::MAX).await?;
     let descriptors = lab.proxy.descriptors();
-    let time = Duration::from_secs(wish("TIDEGATE_TEST_SOAK_S", 10));
+    let time = Duration::from_secs(number("TIDEGATE_TEST_SOAK_S", 10));
     let mut memory = Vec::new();
     let mut done = 0;
     for quarter in 0..4_u64 {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use mysql_async::prelude::Queryable;
 
+use crate::support::environment::number;
 use crate::support::lab::{Lab, SCHEMA, TABLE};
 use crate::support::load::{Load, Options, table};
 use crate::support::metrics::{self, Histogram};
@@ -182,7 +183,7 @@ async fn idle_table_becomes_what_the_server_makes_of_it(kind: Kind) -> Result<()
 
 /// How long the open reader stays: short in `make test`; TIDEGATE_TEST_READER_S=20 for the whole length.
 fn reader_time() -> Duration {
-    Duration::from_secs(std::env::var("TIDEGATE_TEST_READER_S").ok().and_then(|text| text.parse().ok()).unwrap_or(6))
+    Duration::from_secs(number("TIDEGATE_TEST_READER_S", 6))
 }
 
 async fn open_reader_delays_the_cut_over_and_no_client_waits_for_it(kind: Kind) -> Result<()> {

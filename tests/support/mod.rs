@@ -8,6 +8,7 @@ pub mod admin;
 pub mod certificates;
 pub mod compare;
 pub mod disk;
+pub mod environment;
 pub mod failpoints;
 pub mod lab;
 pub mod load;

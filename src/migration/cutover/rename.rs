@@ -15,6 +15,9 @@ pub(super) const ASK_EVERY: Duration = Duration::from_millis(1);
 /// How long it may take to end after a KILL.
 pub(super) const END_PATIENCE: Duration = Duration::from_secs(2);
 
+/// So long it may take to answer at least, however little is left.
+const ANSWER_LEAST: Duration = Duration::from_millis(100);
+
 /// C2's RENAME on its way.
 pub(super) struct Rename {
     /// The connection's number on the server.
@@ -57,10 +60,10 @@ impl Rename {
         }
     }
 
-    /// What it has led to, so long after nothing of ours is in its way. Where somebody has a shadow open it holds the sources' names
+    /// What it has led to within what is left, as nothing of ours is in its way any more. Where somebody has a shadow open it holds the sources' names
     /// meanwhile: then it is ended.
-    pub(super) async fn answered(&mut self, limit: Duration, watchdog: &mut Link) -> Outcome {
-        match tokio::time::timeout(limit, &mut self.task).await {
+    pub(super) async fn answered(&mut self, left: Duration, watchdog: &mut Link) -> Outcome {
+        match tokio::time::timeout(left.max(ANSWER_LEAST), &mut self.task).await {
             Ok(answer) => judge(answer),
             Err(_) => self.end(watchdog).await.unwrap_or_else(does_not_end),
         }

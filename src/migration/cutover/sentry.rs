@@ -13,7 +13,7 @@
 //!
 //! Never: UNLOCK because a wait timed out. First the RENAME is ended, then the sentry dropped, then unlocked.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::task::JoinHandle;
 
@@ -135,7 +135,7 @@ async fn let_go(attempt: &mut Attempt<'_>, caught_up: CaughtUp<'_>, mut rename: 
     }
     crew.unlock().await;
     attempt.steps.mark("unlock");
-    let outcome = rename.answered(attempt.left().max(Duration::from_millis(100)), &mut crew.watchdog).await;
+    let outcome = rename.answered(attempt.left(), &mut crew.watchdog).await;
     attempt.steps.mark("rename");
     match crate::failpoints::reach("cutover.renamed").await {
         Ok(()) => outcome,

@@ -12,6 +12,7 @@ use mysql_async::{Conn, Error};
 use super::load::{TABLE, prepare};
 use super::spaces::INT;
 use super::{LONG, copy_is_under_way};
+use crate::support::environment::number;
 use crate::support::servers::Settings;
 use crate::support::{Kind, lab::Lab};
 
@@ -76,7 +77,7 @@ async fn hot_rows_meet_no_deadlock_and_no_wait(kind: Kind) -> Result<()> {
     }
     let began = Instant::now();
     // TIDEGATE_TEST_HOT_S=600 for the whole length.
-    let seconds = std::env::var("TIDEGATE_TEST_HOT_S").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
+    let seconds = number("TIDEGATE_TEST_HOT_S", 8);
     // The same load without a migration, to tell what is the engine's and what is the machine's.
     let is_control = std::env::var_os("TIDEGATE_TEST_HOT_CONTROL").is_some();
     let mut admin = lab.admin().await?;

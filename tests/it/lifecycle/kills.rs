@@ -10,6 +10,7 @@ use fastrand::Rng;
 use super::LONG;
 use crate::engine::load::{Load, TABLE, prepare};
 use crate::engine::spaces::INT;
+use crate::support::environment::number;
 use crate::support::servers::Settings;
 use crate::support::{Kind, lab::Lab};
 
@@ -18,7 +19,7 @@ on_both_servers!(kills_at_random_lose_nothing);
 const ALTERS: [&str; 4] = ["ADD COLUMN x INT", "MODIFY c BIGINT, ADD INDEX (note)", "DROP COLUMN x", "MODIFY c INT, DROP INDEX note"];
 
 async fn kills_at_random_lose_nothing(kind: Kind) -> Result<()> {
-    let times: usize = std::env::var("TIDEGATE_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(3);
+    let times: usize = number("TIDEGATE_TEST_KILLS", 3);
     // A kill of the server must lose nothing that it has acknowledged.
     let mut lab = Lab::start_with(kind, Settings { is_durable: true, ..Settings::default() }, &[]).await?;
     let mut conn = lab.server.connect().await?;

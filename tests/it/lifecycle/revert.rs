@@ -11,6 +11,7 @@ use super::{LONG, reversible, wait_until};
 use crate::engine::load::{Load, TABLE, prepare};
 use crate::engine::spaces::{INT, OTHERS};
 use crate::support::admin::server_error;
+use crate::support::environment::number;
 use crate::support::{Admin, Kind, compare, lab::Lab};
 
 on_both_servers!(
@@ -117,17 +118,23 @@ impl Mirrored {
     }
 }
 
+/// Two equal tables: one to be migrated, one that never is.
+async fn twins(conn: &mut Conn, columns: &str, rows: &str) -> Result<()> {
+    for schema in ["shop", "control"] {
+        conn.query_drop(format!("CREATE DATABASE {schema}")).await?;
+        conn.query_drop(format!("CREATE TABLE {schema}.t ({columns})")).await?;
+        conn.query_drop(format!("INSERT INTO {schema}.t {rows}")).await?;
+    }
+    Ok(())
+}
+
 async fn dropped_columns_keep_their_values(kind: Kind) -> Result<()> {
     let lab = Lab::start(kind).await?;
-    let create = "(k BIGINT PRIMARY KEY, gone INT NULL DEFAULT 7, u BIGINT UNIQUE, must VARCHAR(10) NOT NULL, c INT, at DATETIME NOT NULL DEFAULT '2020-02-02')";
+    let columns = "k BIGINT PRIMARY KEY, gone INT NULL DEFAULT 7, u BIGINT UNIQUE, must VARCHAR(10) NOT NULL, c INT, at DATETIME NOT NULL DEFAULT '2020-02-02'";
     let (mut proxied, mut control) = (lab.proxy.connect().await?, lab.server.connect().await?);
     control.query_drop("SET SESSION sql_mode = ''").await?;
-    for schema in ["shop", "control"] {
-        control.query_drop(format!("CREATE DATABASE {schema}")).await?;
-        control.query_drop(format!("CREATE TABLE {schema}.t {create}")).await?;
-        let values: Vec<String> = (0..500).map(|k| format!("({k}, {k} * 3, {k}, 'm{k}', 0, '2021-01-01')")).collect();
-        control.query_drop(format!("INSERT INTO {schema}.t (k, gone, u, must, c, at) VALUES {}", values.join(", "))).await?;
-    }
+    let values: Vec<String> = (0..500).map(|k| format!("({k}, {k} * 3, {k}, 'm{k}', 0, '2021-01-01')")).collect();
+    twins(&mut control, columns, &format!("(k, gone, u, must, c, at) VALUES {}", values.join(", "))).await?;
     proxied.query_drop("SET SESSION sql_mode = ''").await?;
     let mut admin = lab.admin().await?;
     let id = admin.migrate("shop.t", "DROP COLUMN gone, DROP COLUMN must, DROP COLUMN at, ADD COLUMN x INT", WINDOW).await?;
@@ -156,15 +163,11 @@ async fn dropped_columns_keep_their_values(kind: Kind) -> Result<()> {
 
 /// As many writes in the window as TIDEGATE_TEST_REVERT_WRITES says, then back: the table is as one that was never migrated and met the same.
 async fn many_writes_and_back_again(kind: Kind) -> Result<()> {
-    let writes: u64 = std::env::var("TIDEGATE_TEST_REVERT_WRITES").ok().and_then(|text| text.parse().ok()).unwrap_or(1500);
+    let writes: u64 = number("TIDEGATE_TEST_REVERT_WRITES", 1500);
     let lab = Lab::start(kind).await?;
     let (proxied, mut control) = (lab.proxy.connect().await?, lab.server.connect().await?);
-    for schema in ["shop", "control"] {
-        control.query_drop(format!("CREATE DATABASE {schema}")).await?;
-        control.query_drop(format!("CREATE TABLE {schema}.t (k BIGINT PRIMARY KEY, u BIGINT UNIQUE, c INT, note VARCHAR(20))")).await?;
-        let values: Vec<String> = (0..5000).map(|k| format!("({k}, {k}, 0, 'note {k}')")).collect();
-        control.query_drop(format!("INSERT INTO {schema}.t VALUES {}", values.join(", "))).await?;
-    }
+    let values: Vec<String> = (0..5000).map(|k| format!("({k}, {k}, 0, 'note {k}')")).collect();
+    twins(&mut control, "k BIGINT PRIMARY KEY, u BIGINT UNIQUE, c INT, note VARCHAR(20)", &format!("VALUES {}", values.join(", "))).await?;
     let before = compare::definition(&mut control, "shop.t").await?;
     let mut admin = lab.admin().await?;
     let id = admin.migrate("shop.t", ALTER, "WITH strategy = 'copy', revert_window_s = 86400").await?;

@@ -10,7 +10,7 @@
 //!
 //! Never: UNLOCK because a wait timed out. First the RENAME is ended.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::super::super::error::Error;
 use super::super::crew::Crew;
@@ -60,7 +60,7 @@ pub(super) async fn swap(joint: &mut Joint<'_>, held: &[Held], crew: &mut Crew, 
         });
     }
     joint.steps.mark("unlock");
-    let outcome = rename.answered(joint.left().max(Duration::from_millis(100)), &mut crew.watchdog).await;
+    let outcome = rename.answered(joint.left(), &mut crew.watchdog).await;
     joint.steps.mark("rename");
     match crate::failpoints::reach("cutover.renamed").await {
         Ok(()) => Ok(outcome),
