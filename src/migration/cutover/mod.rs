@@ -3,7 +3,7 @@
 //! Invariants: I-0 (the locks on the server keep data right; the gate only decides where clients wait), I-C1 (between the last
 //! applied event and the swap nobody can write), I-C2 (the name always resolves: one RENAME), I-C3 (three outcomes, the
 //! third settled by reading), I-C5 (a step takes the proof of the step before; a locked table borrows the hold).
-//! See: `protocol.rs` (which way), `locked.rs` (what all share), `locked_rename.rs` (MySQL), `sentry.rs` (MariaDB), `moment.rs`
+//! See: `protocol.rs` (which way), `locked.rs` (what all share), `locked_rename.rs` (MySQL), `sentry.rs` (MariaDB), `rename.rs` (its RENAME), `moment.rs`
 //! (when to begin), `settle.rs` (what happened), `alter.rs` (where nothing was copied), `together/` (several tables).
 
 use std::time::{Duration, Instant};
