@@ -2,6 +2,9 @@
 //!
 //! Only in a revert window. Apply makes a row right by deleting and inserting it; here the values of such columns are set aside
 //! before and put back in the same transaction. A row that is new under its key gets the columns' defaults.
+//!
+//! A row that another unique key turns away goes back as it was, or what was set aside for it would be lost. That may in turn push out
+//! rows of the same round: one at most for each unique key, and each row goes back once, so it ends.
 
 use std::collections::HashSet;
 
@@ -22,6 +25,8 @@ pub struct Kept {
     set_aside: String,
     put_back: String,
     insert_new: String,
+    /// Puts rows back as they were; `None` where no other unique key can turn one away.
+    restore: Option<String>,
     shadow_key: Vec<String>,
     source_key: Vec<String>,
     skip: String,
@@ -42,6 +47,11 @@ impl Kept {
         let from = quoted(mapping.pairs.iter().map(|pair| pair.source.name.as_str()).collect());
         let to = quoted(mapping.pairs.iter().map(|pair| pair.shadow.name.as_str()).collect());
         let names = quoted(kept.iter().map(|column| column.name.as_str()).collect());
+        let may_turn_away = shadow.indexes.iter().filter(|index| index.is_unique).count() > 1;
+        let whole = quoted(shadow.columns.iter().filter(|column| !column.is_generated()).map(|column| column.name.as_str()).collect());
+        // A generated column cannot be given a value; where the key has one, it is read with the others for its value alone.
+        let beside = key.iter().filter(|name| !whole.contains(name)).cloned().collect();
+        let stored = if may_turn_away { [beside, whole.clone()].concat() } else { [key.as_slice(), &names].concat() }.join(", ");
         let aside = format!("{}.`tidegate_aside`", quote_identifier(&shadow_name.schema));
         let (table, source) = (shadow_name.quoted(), source.quoted());
         // The source has no alias: under LOCK TABLES that would need a lock of its own.
@@ -52,11 +62,14 @@ impl Kept {
         let skip = key.first().map_or(String::new(), |first| format!(" ON DUPLICATE KEY UPDATE {table}.{first} = {table}.{first}"));
         Some(Self {
             create: format!(
-                "CREATE TEMPORARY TABLE {aside} (KEY ({})) AS SELECT {} FROM {table} LIMIT 0",
-                key.join(", "),
-                [key.as_slice(), &names].concat().join(", ")
+                "CREATE TEMPORARY TABLE {aside} (KEY ({})) AS SELECT {stored} FROM {table} LIMIT 0",
+                key.join(", ")
             ),
-            set_aside: format!("INSERT INTO {aside} SELECT {} FROM {table} WHERE ", [key.as_slice(), &names].concat().join(", ")),
+            set_aside: format!("INSERT INTO {aside} SELECT {stored} FROM {table} WHERE "),
+            restore: may_turn_away.then(|| {
+                let whole = whole.join(", ");
+                format!("REPLACE INTO {table} ({whole}) SELECT {whole} FROM {aside} WHERE ")
+            }),
             put_back: format!(
                 "INSERT INTO {table} ({}) SELECT {} FROM {aside} AS `tg_aside` STRAIGHT_JOIN {source} FORCE INDEX ({}) ON {} WHERE ",
                 [to.as_slice(), &names].concat().join(", "),
@@ -125,25 +138,24 @@ pub async fn place(
     free: HashSet<Key>,
 ) -> Result<HashSet<Key>, upstream::Error> {
     let new: HashSet<&Key> = taken.iter().filter(|taken| taken.is_new).map(|taken| &taken.key).collect();
-    let mut list: Vec<Key> = free.into_iter().collect();
-    while !list.is_empty() {
-        link.run("SAVEPOINT tidegate_kept").await?;
-        kept.prepare(link).await?;
-        let old: Vec<Literals> = job.keys.all_literals(list.iter().filter(|key| !new.contains(key)));
-        kept.set_aside(link, &old).await?;
-        let literals = job.keys.all_literals(&list);
+    kept.prepare(link).await?;
+    kept.set_aside(link, &job.keys.all_literals(free.iter().filter(|key| !new.contains(key)))).await?;
+    let mut placed: Vec<Key> = free.into_iter().collect();
+    if !placed.is_empty() {
+        let literals = job.keys.all_literals(&placed);
         link.run(&job.statements.delete(&literals)).await?;
         kept.insert(link, &literals, true).await?;
-        let there = exist(&job.statements, link, &literals).await?;
-        let placed: Vec<Key> = list.iter().zip(there).filter(|(_, there)| *there).map(|(key, _)| key.clone()).collect();
-        if placed.len() == list.len() {
-            break;
-        }
-        // What was deleted and is not back would lose what was set aside: once more, without those.
-        link.run("ROLLBACK TO SAVEPOINT tidegate_kept").await?;
-        list = placed;
     }
-    Ok(list.into_iter().collect())
+    // A row that goes back can only be in the way of those written just now: the others were there beside it before.
+    while !placed.is_empty() {
+        let there = exist(&job.statements, link, &job.keys.all_literals(&placed)).await?;
+        let (there, away): (Vec<_>, Vec<_>) = placed.into_iter().zip(there).partition(|(_, is_there)| *is_there);
+        placed = there.into_iter().map(|(key, _)| key).collect();
+        let lost: Vec<&Key> = away.iter().map(|(key, _)| key).filter(|key| !new.contains(key)).collect();
+        let Some(restore) = kept.restore.as_ref().filter(|_| !lost.is_empty()) else { break };
+        link.run(&format!("{restore}{}", one_of(&kept.shadow_key, &job.keys.all_literals(lost)))).await?;
+    }
+    Ok(placed.into_iter().collect())
 }
 
 async fn exist(statements: &Statements, link: &mut Link, keys: &[Literals]) -> Result<Vec<bool>, upstream::Error> {

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use super::error::Error;
 use super::job::Job;
 use super::statements::{Literals, Rows};
-use super::{final_form, kept, oracle};
+use super::{duplicates, final_form, kept, oracle};
 use crate::schema::key::Key;
 use crate::upstream::{self, Link};
 
@@ -338,6 +338,12 @@ fn settling(job: &Job, taken: &[Taken<Key>], begin: &str) -> Vec<String> {
 
 /// What the server's own ALTER says of the rows that are pending, where `error` is about rows; for use without a lock.
 pub async fn explain_pending(job: &Job, error: upstream::Error) -> Error {
+    if error.code() == Some(1062)
+        && let Ok(mut link) = job.server.connect_engine().await
+        && let Err(refusal @ Error::Refused(_)) = duplicates::look(job, &mut link).await
+    {
+        return refusal;
+    }
     let out = Out { job, taken: job.pending.take(KEYS_MOST, |_| true) };
     let keys: Vec<Key> = out.taken.iter().map(|taken| taken.key.clone()).collect();
     drop(out);

@@ -18,6 +18,7 @@ on_both_servers!(
     duplicates_during_the_copy_are_refused,
     a_late_row_whose_key_is_cut_is_refused,
     a_late_row_that_would_be_numbered_is_refused,
+    a_late_row_that_is_another_ones_by_the_new_collation_is_refused,
 );
 
 /// A quiet table whose notes are all different.
@@ -159,4 +160,42 @@ async fn a_late_row_that_would_be_numbered_is_refused(kind: Kind) -> Result<()> 
     let rows: Vec<u64> = conn.query("SELECT id FROM shop.numbered ORDER BY id").await?;
     ensure!(rows == [0, 1, 3], "{rows:?}");
     lab.assert_nothing_left().await
+}
+
+/// Two keys that differ now and are one by the new collation: the later row must not take the place of the earlier one.
+async fn a_late_row_that_is_another_ones_by_the_new_collation_is_refused(kind: Kind) -> Result<()> {
+    let failpoints = Failpoints::new()?;
+    let (name, file) = failpoints.environment();
+    let lab = Lab::start_with(kind, Settings::default(), &[(name, &file), ("TIDEGATE_CUTOVER_MAX_HOLD_MS", "5000")]).await?;
+    let mut conn = lab.server.connect().await?;
+    let mut admin = lab.admin().await?;
+    conn.query_drop("CREATE DATABASE shop").await?;
+    let column = |collation: &str| format!("k VARCHAR(20) CHARACTER SET utf8mb4 COLLATE {collation} NOT NULL");
+    for is_drained in [false, true] {
+        conn.query_drop("DROP TABLE IF EXISTS shop.cut").await?;
+        conn.query_drop(format!("CREATE TABLE shop.cut ({} PRIMARY KEY, c INT)", column("utf8mb4_bin"))).await?;
+        conn.query_drop("INSERT INTO shop.cut VALUES ('a', 1), ('b', 2)").await?;
+        let specification = format!("MODIFY {}", column("utf8mb4_general_ci"));
+        let id = admin.migrate("shop.cut", &specification, "WITH strategy = 'copy', postpone = true").await?;
+        admin.wait_phase(id, &["ready"], LONG).await?;
+        if is_drained {
+            failpoints.stop_at("cutover.drained")?;
+            admin.run(&format!("CUTOVER MIGRATION {id}")).await?;
+            failpoints.stopped(LONG).await?;
+        }
+        // Round the proxy: the gate may be closed.
+        conn.query_drop("INSERT INTO shop.cut VALUES ('A', 3)").await?;
+        if is_drained {
+            failpoints.go()?;
+        } else {
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            admin.run(&format!("CUTOVER MIGRATION {id}")).await?;
+        }
+        let status = admin.wait_phase(id, &["failed", "done"], LONG).await?;
+        let rows: Vec<(String, i64)> = conn.query("SELECT k, c FROM shop.cut ORDER BY c").await?;
+        ensure!(rows == [("a".into(), 1), ("b".into(), 2), ("A".into(), 3)], "drained: {is_drained}: {rows:?}, {status:?}");
+        ensure!(status.phase() == "failed" && status.error_code() == 1062, "drained: {is_drained}: {status:?}");
+        lab.assert_nothing_left().await?;
+    }
+    Ok(())
 }
