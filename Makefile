@@ -25,9 +25,9 @@ check:
 
 test: servers
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		$(CARGO) nextest run --test-threads 3 --no-fail-fast; \
+		$(CARGO) nextest run --lib --bins --tests --test-threads 3 --no-fail-fast; \
 	else \
-		$(CARGO) test --no-fail-fast -- --test-threads=3; \
+		$(CARGO) test --lib --bins --tests --no-fail-fast -- --test-threads=3; \
 	fi
 
 it: servers

@@ -39,9 +39,10 @@ fn decide_upstream(error: &upstream::Error) -> Decision {
         upstream::Error::TooLong(..) => Decision::Retry,
         // A side schema that a neighbouring migration has just dropped.
         upstream::Error::Server { code: 1049, .. } => Decision::Retry,
-        upstream::Error::Server { code, .. } => match code {
+        upstream::Error::Server { code, message, .. } => match code {
             1044 | 1045 | 1142 | 1143 | 1227 | 1370 => park("grant the engine's account what `tidegate check` lists"),
             1021 | 1114 | 3 | 28 => park("make room on the server's disk"),
+            _ if says_no_room(message) => park("make room on the server's disk"),
             1290 | 1836 => park("make the server writable again"),
             1236 => Decision::Park(
                 "the binary log that the migration needs is gone: CANCEL this migration and start it again, with a longer binlog retention"
@@ -55,6 +56,11 @@ fn decide_upstream(error: &upstream::Error) -> Decision {
         upstream::Error::Lost(_) => Decision::Retry,
         upstream::Error::Unexpected(_) => park("see the message"),
     }
+}
+
+/// The cause that a server puts behind the number of another error: 28 is the system's, 135 its own.
+fn says_no_room(message: &str) -> bool {
+    ["errno: 28 ", "errno: 135 ", "error 28 from storage engine", "error 135 "].iter().any(|cause| message.contains(cause))
 }
 
 /// The server's error is about its own state or the account, not about the statement.
@@ -89,6 +95,13 @@ mod tests {
         for code in [1142, 1227, 1114, 1236, 1146] {
             assert!(matches!(decide(&server(code)), Decision::Park(_)), "{code}");
         }
+    }
+
+    #[test]
+    fn a_full_disk_is_told_by_its_cause_too() {
+        let text = "Can't create table `s`.`t` (errno: 135 \"No more room in record file\")";
+        let error = upstream::Error::Server { code: 1005, sqlstate: "HY000".into(), message: text.into() };
+        assert_eq!(decide(&error.into()), Decision::Park("make room on the server's disk, then RESUME the migration".into()));
     }
 
     #[test]

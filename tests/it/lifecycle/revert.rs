@@ -17,6 +17,7 @@ use crate::support::{Admin, Kind, compare, lab::Lab};
 on_both_servers!(
     reverted_and_reverted_again_loses_nothing,
     dropped_columns_keep_their_values,
+    rows_that_push_each_other_out_are_all_there,
     many_writes_and_back_again,
     window_ends_by_itself_and_by_cleanup,
     value_that_does_not_fit_ends_the_way_back,
@@ -155,6 +156,51 @@ async fn dropped_columns_keep_their_values(kind: Kind) -> Result<()> {
     }
     compare::assert_same_rows(&mut mirrored.control, ("shop", "t"), ("control", "t")).await?;
     a_row_that_moves_gets_defaults(&mut admin, id, &mut mirrored).await?;
+    admin.run(&format!("CLEANUP MIGRATION {id}")).await?;
+    admin.wait_phase(id, &["reverted"], LONG).await?;
+    lab.assert_nothing_left().await?;
+    lab.proxy.assert_clean_log(&BUSY)
+}
+
+/// One row holds the value that the second wants, and cannot be touched; the second goes back to its own, which the third has taken by
+/// then.
+async fn rows_that_push_each_other_out_are_all_there(kind: Kind) -> Result<()> {
+    let lab = Lab::start(kind).await?;
+    let (proxied, mut control) = (lab.proxy.connect().await?, lab.server.connect().await?);
+    let values: Vec<String> = (0..30).map(|k| format!("({k}, {k} * 7, {k})")).collect();
+    twins(&mut control, "k BIGINT PRIMARY KEY, gone INT NULL, u BIGINT UNIQUE", &format!("VALUES {}", values.join(", "))).await?;
+    let mut admin = lab.admin().await?;
+    let id = admin.migrate("shop.t", "DROP COLUMN gone", WINDOW).await?;
+    reversible(&mut admin, id, 1.0).await?;
+    let mut mirrored = Mirrored { proxied, control, rng: Rng::with_seed(5), next: 30 };
+    for first in [0, 10, 20] {
+        mirrored.both("BEGIN").await?;
+        for (key, value) in [(first, 100 + first), (first + 1, first), (first + 2, first + 1), (first + 3, first + 2)] {
+            mirrored.both(&format!("UPDATE {{t}} SET u = {value} WHERE k = {key}")).await?;
+        }
+        // Whoever waits for the row has it when the transaction ends.
+        let mut holder = lab.server.connect().await?;
+        let id_of_holder = holder.id();
+        let waiting = tokio::spawn(async move {
+            holder.query_drop("BEGIN").await?;
+            holder.query_drop(format!("SELECT * FROM shop.t WHERE k = {first} FOR UPDATE")).await?;
+            anyhow::Ok(holder)
+        });
+        let question = format!("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID = {id_of_holder} AND INFO LIKE '%FOR UPDATE'");
+        let until = Instant::now() + LONG;
+        while mirrored.control.query_first::<u64, _>(&question).await? != Some(1) {
+            ensure!(Instant::now() < until, "nobody waits for the row");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        mirrored.both("COMMIT").await?;
+        let mut holder = waiting.await??;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        holder.query_drop("ROLLBACK").await?;
+    }
+    admin.run(&format!("REVERT MIGRATION {id}")).await?;
+    reversible(&mut admin, id, 2.0).await?;
+    compare::assert_same_rows(&mut mirrored.control, ("shop", "t"), ("control", "t")).await?;
     admin.run(&format!("CLEANUP MIGRATION {id}")).await?;
     admin.wait_phase(id, &["reverted"], LONG).await?;
     lab.assert_nothing_left().await?;
