@@ -61,10 +61,7 @@ impl Kept {
             kept.iter().filter_map(|column| Some((quote_identifier(&column.name), implied_default(column)?))).unzip();
         let skip = key.first().map_or(String::new(), |first| format!(" ON DUPLICATE KEY UPDATE {table}.{first} = {table}.{first}"));
         Some(Self {
-            create: format!(
-                "CREATE TEMPORARY TABLE {aside} (KEY ({})) AS SELECT {stored} FROM {table} LIMIT 0",
-                key.join(", ")
-            ),
+            create: format!("CREATE TEMPORARY TABLE {aside} (KEY ({})) AS SELECT {stored} FROM {table} LIMIT 0", key.join(", ")),
             set_aside: format!("INSERT INTO {aside} SELECT {stored} FROM {table} WHERE "),
             restore: may_turn_away.then(|| {
                 let whole = whole.join(", ");
