@@ -60,7 +60,7 @@ fn decide_upstream(error: &upstream::Error) -> Decision {
 
 /// The cause that a server puts behind the number of another error: 28 is the system's, 135 its own.
 fn says_no_room(message: &str) -> bool {
-    ["errno: 28 ", "errno: 135 ", "error 28 from storage engine", "error 135 "].iter().any(|cause| message.contains(cause))
+    ["errno: 28 ", "errno 28 ", "errno: 135 ", "error 28 from storage engine", "error 135 "].iter().any(|cause| message.contains(cause))
 }
 
 /// The server's error is about its own state or the account, not about the statement.

@@ -22,6 +22,8 @@ on_both_servers!(
     what_cannot_be_together_is_refused,
     commands_for_one_are_for_all,
     a_transaction_inside_goes_into_the_other_table,
+    each_member_keeps_its_time_zone,
+    force_rolls_back_who_is_in_the_way_of_one,
 );
 
 const LONG: Duration = Duration::from_secs(60);
@@ -290,4 +292,114 @@ async fn gates(admin: &mut Admin, what: &str, is_so: impl Fn(&[Status]) -> bool)
         ensure!(Instant::now() < until, "waited for {what}: {gates:?}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+/// One is followed by a TIMESTAMP, which is read in UTC; the other turns one into local time. Rows come before the cut-over, and by a transaction that ends
+/// only while LOCK TABLES waits for it: those are applied under the lock, where one connection may apply for both.
+async fn each_member_keeps_its_time_zone(kind: Kind) -> Result<()> {
+    let failpoints = Failpoints::new()?;
+    let (name, file) = failpoints.environment();
+    let patient = [("TIDEGATE_CUTOVER_MAX_HOLD_MS", "20000"), ("TIDEGATE_CUTOVER_DRAIN_BUDGET_MS", "5000")];
+    let lab = Lab::start_with(kind, Settings::default(), &[[(name, file.as_str())].as_slice(), &patient].concat()).await?;
+    lab.sql(&["SET GLOBAL time_zone = '+05:30'"]).await?;
+    lab.sql(&[
+        "CREATE DATABASE shop",
+        "CREATE DATABASE other",
+        "CREATE TABLE shop.a (id INT PRIMARY KEY, at TIMESTAMP NULL)",
+        "CREATE TABLE other.b (at TIMESTAMP NOT NULL DEFAULT '2026-01-01 00:00:00', id INT, v INT, PRIMARY KEY (at, id))",
+        "INSERT INTO shop.a VALUES (1, '2026-03-29 01:30:00'), (2, '2026-10-25 02:30:00'), (3, NULL), (4, '2026-07-01 12:00:00')",
+        "INSERT INTO other.b VALUES ('2026-03-29 01:30:00', 1, 0), ('2026-10-25 02:30:00', 2, 0), ('2026-07-01 12:00:00', 3, 0)",
+    ])
+    .await?;
+    let mut conn = lab.server.connect().await?;
+    let twins = [compare::make_twin(&mut conn, "shop", "a", true).await?, compare::make_twin(&mut conn, "other", "b", true).await?];
+    let changes = ["MODIFY at DATETIME NULL", "ADD COLUMN w INT NOT NULL DEFAULT 3"];
+    let mut admin = lab.admin().await?;
+    let text = format!("MIGRATE TABLE shop.a {}, TABLE other.b {} WITH postpone = true", changes[0], changes[1]);
+    let ids = migrate(&mut admin, &text).await?;
+    for id in &ids {
+        admin.wait_phase(*id, &["ready"], LONG).await?;
+    }
+    let writes = |a: &str, b: &str, number: i32, day: &str| {
+        [
+            format!("INSERT INTO {a} VALUES ({number}, '{day} 23:45:00')"),
+            format!("UPDATE {a} SET at = '{day} 04:15:00' WHERE id = 1"),
+            format!("INSERT INTO {b} VALUES ('{day} 23:45:00', {number}, 1)"),
+            format!("UPDATE {b} SET at = '{day} 04:15:00' WHERE id = 1"),
+            format!("UPDATE {b} SET v = v + 1 WHERE id = 2"),
+        ]
+    };
+    for (number, day) in [(10, "2026-05-05"), (11, "2026-11-01")] {
+        for write in [writes("shop.a", "other.b", number, day), writes(&twins[0], &twins[1], number, day)].concat() {
+            if number == 10 || write.contains("twin") {
+                conn.query_drop(write).await?;
+            }
+        }
+    }
+    failpoints.stop_at("cutover.drained")?;
+    admin.run(&format!("CUTOVER MIGRATION {}", ids[0])).await?;
+    failpoints.stopped(LONG).await?;
+    let mut inside = lab.server.connect().await?;
+    inside.query_drop("BEGIN").await?;
+    for write in writes("shop.a", "other.b", 11, "2026-11-01") {
+        inside.query_drop(write).await?;
+    }
+    failpoints.go()?;
+    let question = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'LOCK TABLES%' AND STATE LIKE 'Waiting for%'";
+    let until = Instant::now() + LONG;
+    while conn.query_first::<u64, _>(question).await? == Some(0) {
+        ensure!(Instant::now() < until, "LOCK TABLES was not seen waiting");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    inside.query_drop("COMMIT").await?;
+    all_done(&mut admin, &ids).await?;
+    for ((table, twin), change) in [(("shop", "a"), ("twin", "a")), (("other", "b"), ("twin", "b"))].into_iter().zip(changes) {
+        let name = format!("{}.{}", table.0, table.1);
+        ensure!(compare::alter_twin(&mut conn, &format!("{}.{}", twin.0, twin.1), change).await?.is_none());
+        compare::assert_same_definition(&mut conn, &name, &format!("{}.{}", twin.0, twin.1)).await?;
+        compare::assert_same_rows(&mut conn, table, twin).await?;
+    }
+    conn.query_drop("DROP DATABASE twin").await?;
+    lab.assert_nothing_left().await
+}
+
+/// Whoever is inside either table is rolled back and told so; the group goes over.
+async fn force_rolls_back_who_is_in_the_way_of_one(kind: Kind) -> Result<()> {
+    let lab = prepared(kind, &[("TIDEGATE_CUTOVER_MAX_HOLD_MS", "10000")]).await?;
+    let mut admin = lab.admin().await?;
+    for (held, other) in [("shop.a", "other.b"), ("other.b", "shop.a")] {
+        let ids = migrate(&mut admin, "MIGRATE TABLE shop.a FORCE, TABLE other.b FORCE WITH postpone = true").await?;
+        for id in &ids {
+            admin.wait_phase(*id, &["ready"], LONG).await?;
+        }
+        let mut inside = lab.proxy.connect().await?;
+        inside.query_drop("BEGIN").await?;
+        inside.query_drop(format!("UPDATE {held} SET v = v + 1 WHERE id = 1")).await?;
+        admin.run(&format!("CUTOVER MIGRATION {}", ids[0])).await?;
+        let until = Instant::now() + LONG;
+        loop {
+            let mut notes = String::new();
+            for id in &ids {
+                notes.push_str(admin.status(*id).await?.text("note"));
+            }
+            if notes.contains("transactions on the table") {
+                break;
+            }
+            ensure!(Instant::now() < until, "nothing says what is waited for: {notes}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        admin.run(&format!("CUTOVER MIGRATION {} FORCE", ids[1])).await?;
+        all_done(&mut admin, &ids).await?;
+        let refused = inside.query_drop("COMMIT").await;
+        ensure!(matches!(&refused, Err(mysql_async::Error::Server(error)) if error.code == 1213), "{refused:?}");
+        let values: Option<(u64, u64)> =
+            inside.query_first(format!("SELECT (SELECT SUM(v) FROM {held}), (SELECT SUM(v) FROM {other})")).await?;
+        ensure!(values == Some((0, 0)), "the transaction was not rolled back: {values:?}");
+        let mut told = String::new();
+        for id in &ids {
+            told.push_str(admin.status(*id).await?.text("forced"));
+        }
+        ensure!(told.contains("rolled back"), "{told:?}");
+    }
+    lab.assert_nothing_left().await
 }

@@ -65,8 +65,31 @@ impl House {
     async fn connect(&self, port: u16, account: (&str, &str), with_tls: bool) -> mysql_async::Result<Conn> {
         let ca = vec![PathBuf::from(self.authority.ca()).into()];
         let tls = with_tls.then(|| SslOpts::default().with_disable_built_in_roots(true).with_root_certs(ca));
-        Conn::new(OptsBuilder::from_opts(options(port, account)).ssl_opts(tls)).await
+        let options = OptsBuilder::from_opts(options(port, account)).ssl_opts(tls);
+        match Conn::new(options.clone()).await {
+            Err(error) if is_cut_nonce(account, &error) => Conn::new(options).await,
+            other => other,
+        }
     }
+
+    /// Changes the user of a session, or of a new one like it.
+    async fn change_user(&self, conn: &mut Conn, port: u16, account: (&str, &str), with_tls: bool) -> mysql_async::Result<()> {
+        let to = ChangeUserOpts::default().with_user(Some(account.0.to_owned())).with_pass(Some(account.1.to_owned()));
+        match conn.change_user(to.clone()).await {
+            Err(error) if is_cut_nonce(account, &error) => {
+                // The server ends the session.
+                *conn = self.connect(port, APP, with_tls).await?;
+                conn.change_user(to).await
+            }
+            other => other,
+        }
+    }
+}
+
+/// This driver takes a last byte of 0 for the end of the server's nonce, but one of ed25519 is 32 bytes of any value: of 256 such logins one is refused, also
+/// directly.
+fn is_cut_nonce(account: (&str, &str), error: &mysql_async::Error) -> bool {
+    account == ("ed25519", PASSWORD) && matches!(error, mysql_async::Error::Server(error) if error.code == 1045)
 }
 
 /// Accounts of every plugin that the server has, each with and without a password.
@@ -138,8 +161,8 @@ async fn every_way_to_prove_a_password_works_with_tls_on_either_side(kind: Kind)
             for account in &accounts {
                 root.query_drop("FLUSH PRIVILEGES").await?;
                 for _ in 0..2 {
-                    let to = ChangeUserOpts::default().with_user(Some(account.0.to_owned())).with_pass(Some(account.1.to_owned()));
-                    conn.change_user(to).await.with_context(|| format!("{combination}: changing to {}", account.0))?;
+                    let changed = house.change_user(&mut conn, proxy.port, *account, with_tls).await;
+                    changed.with_context(|| format!("{combination}: changing to {}", account.0))?;
                     ensure!(seen(&mut conn).await?.1 == format!("{}@%!", account.0));
                 }
             }
