@@ -134,15 +134,16 @@ pub async fn place(
     taken: &[Taken<Key>],
     free: HashSet<Key>,
 ) -> Result<HashSet<Key>, upstream::Error> {
+    if free.is_empty() {
+        return Ok(free);
+    }
     let new: HashSet<&Key> = taken.iter().filter(|taken| taken.is_new).map(|taken| &taken.key).collect();
     kept.prepare(link).await?;
     kept.set_aside(link, &job.keys.all_literals(free.iter().filter(|key| !new.contains(key)))).await?;
     let mut placed: Vec<Key> = free.into_iter().collect();
-    if !placed.is_empty() {
-        let literals = job.keys.all_literals(&placed);
-        link.run(&job.statements.delete(&literals)).await?;
-        kept.insert(link, &literals, true).await?;
-    }
+    let literals = job.keys.all_literals(&placed);
+    link.run(&job.statements.delete(&literals)).await?;
+    kept.insert(link, &literals, true).await?;
     // A row that goes back can only be in the way of those written just now: the others were there beside it before.
     while !placed.is_empty() {
         let there = exist(&job.statements, link, &job.keys.all_literals(&placed)).await?;

@@ -55,6 +55,13 @@ async fn migrate(admin: &mut Admin, text: &str) -> Result<Vec<u64>> {
     Ok(rows.iter().map(Status::id).collect())
 }
 
+async fn all_ready(admin: &mut Admin, ids: &[u64]) -> Result<()> {
+    for id in ids {
+        admin.wait_phase(*id, &["ready"], LONG).await?;
+    }
+    Ok(())
+}
+
 async fn all_done(admin: &mut Admin, ids: &[u64]) -> Result<()> {
     for id in ids {
         admin.wait_done(*id, LONG).await?;
@@ -206,9 +213,7 @@ async fn commands_for_one_are_for_all(kind: Kind) -> Result<()> {
     let text = "MIGRATE TABLE shop.a ADD x INT, TABLE other.b ADD x INT WITH postpone = true";
     for said in 0..2 {
         let ids = migrate(&mut admin, text).await?;
-        for id in &ids {
-            admin.wait_phase(*id, &["ready"], LONG).await?;
-        }
+        all_ready(&mut admin, &ids).await?;
         admin.run(&format!("PAUSE MIGRATION {}", ids[said])).await?;
         for id in &ids {
             ensure!(admin.status(*id).await?.number("paused") == 1.0, "{id} was not told");
@@ -221,9 +226,7 @@ async fn commands_for_one_are_for_all(kind: Kind) -> Result<()> {
     }
     // Paused, the copy waits; a row of the one that is ready is followed meanwhile.
     let ids = migrate(&mut admin, text).await?;
-    for id in &ids {
-        admin.wait_phase(*id, &["ready"], LONG).await?;
-    }
+    all_ready(&mut admin, &ids).await?;
     lab.sql(&["UPDATE shop.a SET w = 'late' WHERE id = 5", "DELETE FROM other.b WHERE id = 6"]).await?;
     admin.run(&format!("CUTOVER MIGRATION {}", ids[1])).await?;
     all_done(&mut admin, &ids).await?;
@@ -249,9 +252,7 @@ async fn a_transaction_inside_goes_into_the_other_table(kind: Kind) -> Result<()
     let with = "WITH postpone = true, drain_budget_ms = 20000, max_hold_ms = 30000";
     for (nth, (first, second)) in [("shop.a", "other.b"), ("other.b", "shop.a")].into_iter().enumerate() {
         let ids = migrate(&mut admin, &format!("MIGRATE TABLE shop.a FORCE, TABLE other.b FORCE {with}")).await?;
-        for id in &ids {
-            admin.wait_phase(*id, &["ready"], LONG).await?;
-        }
+        all_ready(&mut admin, &ids).await?;
         let (mut inside, mut late) = (lab.proxy.connect().await?, lab.proxy.connect().await?);
         inside.query_drop("BEGIN").await?;
         inside.query_drop(format!("UPDATE {first} SET v = v + 1 WHERE id = 1")).await?;
@@ -317,9 +318,7 @@ async fn each_member_keeps_its_time_zone(kind: Kind) -> Result<()> {
     let mut admin = lab.admin().await?;
     let text = format!("MIGRATE TABLE shop.a {}, TABLE other.b {} WITH postpone = true", changes[0], changes[1]);
     let ids = migrate(&mut admin, &text).await?;
-    for id in &ids {
-        admin.wait_phase(*id, &["ready"], LONG).await?;
-    }
+    all_ready(&mut admin, &ids).await?;
     let writes = |a: &str, b: &str, number: i32, day: &str| {
         [
             format!("INSERT INTO {a} VALUES ({number}, '{day} 23:45:00')"),
@@ -369,9 +368,7 @@ async fn force_rolls_back_who_is_in_the_way_of_one(kind: Kind) -> Result<()> {
     let mut admin = lab.admin().await?;
     for (held, other) in [("shop.a", "other.b"), ("other.b", "shop.a")] {
         let ids = migrate(&mut admin, "MIGRATE TABLE shop.a FORCE, TABLE other.b FORCE WITH postpone = true").await?;
-        for id in &ids {
-            admin.wait_phase(*id, &["ready"], LONG).await?;
-        }
+        all_ready(&mut admin, &ids).await?;
         let mut inside = lab.proxy.connect().await?;
         inside.query_drop("BEGIN").await?;
         inside.query_drop(format!("UPDATE {held} SET v = v + 1 WHERE id = 1")).await?;
