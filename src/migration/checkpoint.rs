@@ -478,6 +478,14 @@ pub async fn set_error(link: &mut Link, id: MigrationId, code: u16, error: &str)
     set(link, id, &format!("error_code = {code}, error = {}", literal(&cut(error, 4000)))).await
 }
 
+/// Stores a failure and the phase that it leads to: both or neither.
+///
+/// # Errors
+/// As the server says.
+pub async fn set_failed(link: &mut Link, id: MigrationId, phase: Phase, code: u16, error: &str) -> Result<(), Error> {
+    set(link, id, &format!("phase = '{}', error_code = {code}, error = {}", phase.name(), literal(&cut(error, 4000)))).await
+}
+
 /// Stores what the operator wished.
 ///
 /// # Errors

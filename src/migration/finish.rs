@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::error::Error;
 use super::phase::Event;
 use super::runner::{Grip, Surroundings};
-use super::{policy, shadow};
+use super::{checkpoint, foreign_keys, policy, shadow};
 use crate::config::Fence;
 use crate::gate::Installed;
 
@@ -18,6 +18,8 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<(), Error> {
     let names = grip.names.clone().flipped();
     let is_in_place = grip.stored.course.is_in_place();
     crate::failpoints::reach("cleanup.drop").await?;
+    let (_, ties) = checkpoint::ties(&mut grip.link, grip.stored.id).await?;
+    foreign_keys::settle_stored(&mut grip.link, &grip.stored.table, grip.stored.id, &ties).await?;
     let mut attempt = 0;
     loop {
         let cleaned = match is_in_place {

@@ -1,4 +1,4 @@
-//! Foreign keys on both sides of a table, where the session that holds the locks renames (MySQL).
+//! Foreign keys on both sides of a table.
 //!
 //! Owns: how the table's own come back on the shadow at the swap, and how those of other tables (children) come to point to the new table.
 //! Never: a moment at which a child, or the table under its name, lacks a foreign key that it had. Whoever dies in between leaves one too
@@ -14,6 +14,9 @@
 //! | [`settle`] | its own to the table | – |
 //!
 //! Called off, `settle` takes off the second one and the shadow's.
+//!
+//! On MySQL one session does all of it under its lock. On MariaDB it must let go before the RENAME: the children go to a second session that
+//! already waits for them (`cutover/sentry.rs`), so nobody finds a child that refers to two tables.
 
 use super::cutover::settle::Truth;
 use super::error::Error;
@@ -33,6 +36,7 @@ pub struct ForeignKey {
     pub name: String,
     /// The table that it refers to.
     pub parent: TableName,
+    /// What ON DELETE and ON UPDATE say; empty where that is what the server takes where nothing is said.
     on_delete: String,
     on_update: String,
     /// Its columns, and those of the parent.
@@ -42,14 +46,14 @@ pub struct ForeignKey {
 impl ForeignKey {
     /// Whether rows of the table change by changes of the parent's.
     fn cascades(&self) -> bool {
-        [&self.on_delete, &self.on_update].iter().any(|rule| !matches!(rule.as_str(), "NO ACTION" | "RESTRICT"))
+        [&self.on_delete, &self.on_update].iter().any(|rule| !matches!(rule.as_str(), "" | "NO ACTION" | "RESTRICT"))
     }
 
     /// ADD … under a name and to a parent.
     fn addition(&self, name: &str, parent: &TableName) -> String {
         let (own, theirs): (Vec<_>, Vec<_>) =
             self.columns.iter().map(|(own, theirs)| (quote_identifier(own), quote_identifier(theirs))).unzip();
-        let rule = |when: &str, rule: &str| if rule == "NO ACTION" { String::new() } else { format!(" ON {when} {rule}") };
+        let rule = |when: &str, rule: &str| if rule.is_empty() { String::new() } else { format!(" ON {when} {rule}") };
         format!(
             "ADD CONSTRAINT {} FOREIGN KEY ({}) REFERENCES {} ({}){}{}",
             quote_identifier(name),
@@ -75,9 +79,12 @@ pub struct Ties {
 }
 
 async fn read(link: &mut Link, condition: &str) -> Result<Vec<ForeignKey>, upstream::Error> {
+    // The servers show it as if it had been said, each in its own words; said, it is shown from then on.
+    let rule = |column: &str| format!("IF(r.{column} = IF(VERSION() LIKE '%MariaDB%', 'RESTRICT', 'NO ACTION'), '', r.{column})");
+    let (on_delete, on_update) = (rule("DELETE_RULE"), rule("UPDATE_RULE"));
     let rows = link
         .texts(&format!(
-            "SELECT k.TABLE_SCHEMA, k.TABLE_NAME, k.CONSTRAINT_NAME, k.REFERENCED_TABLE_SCHEMA, k.REFERENCED_TABLE_NAME, r.DELETE_RULE, r.UPDATE_RULE, \
+            "SELECT k.TABLE_SCHEMA, k.TABLE_NAME, k.CONSTRAINT_NAME, k.REFERENCED_TABLE_SCHEMA, k.REFERENCED_TABLE_NAME, {on_delete}, {on_update}, \
              k.COLUMN_NAME, k.REFERENCED_COLUMN_NAME FROM information_schema.KEY_COLUMN_USAGE k JOIN information_schema.REFERENTIAL_CONSTRAINTS r \
              ON r.CONSTRAINT_SCHEMA = k.CONSTRAINT_SCHEMA AND r.CONSTRAINT_NAME = k.CONSTRAINT_NAME AND r.TABLE_NAME = k.TABLE_NAME \
              WHERE k.REFERENCED_TABLE_NAME IS NOT NULL AND {condition} \
@@ -158,7 +165,7 @@ pub async fn check(
     facts: &Facts,
     table: &TableName,
     specification: &str,
-    renames_under_lock: bool,
+    are_carried: bool,
     has_window: bool,
 ) -> Result<(), Error> {
     let (own, children) = (of(link, table).await?, children_of(link, table).await?);
@@ -169,10 +176,9 @@ pub async fn check(
     } else {
         format!("the foreign key {} of {} refers to {table}", one.name, one.table)
     };
-    if !renames_under_lock {
-        return refuse(format!(
-            "{what}; such tables can be migrated only by cutover = 'locked_rename', on MySQL. Drop the foreign key, migrate, add it again"
-        ));
+    if !are_carried {
+        let way = if facts.is_mariadb { "'sentry', which the name of this table's schema does not allow" } else { "'locked_rename'" };
+        return refuse(format!("{what}; such tables can be migrated only by cutover = {way}. Drop the foreign key, migrate, add it again"));
     }
     if has_window {
         return refuse(format!("{what}, and a revert window does not keep foreign keys; say WITH revert_window_s = 0"));
@@ -182,7 +188,7 @@ pub async fn check(
     }
     if let Some(key) = own.iter().find(|key| key.cascades()) {
         let sql = "SELECT @@global.innodb_native_foreign_keys";
-        let are_logged = facts.version >= (9, 6, 0) && link.cell(sql).await?.as_deref() == Some("0");
+        let are_logged = !facts.is_mariadb && facts.version >= (9, 6, 0) && link.cell(sql).await?.as_deref() == Some("0");
         if !are_logged {
             return refuse(format!(
                 "the foreign key {} changes rows of {table} when {} changes, and this server does not write such changes to its binary log; \
@@ -345,6 +351,17 @@ impl Ties {
         self.own.is_empty() && self.children.is_empty()
     }
 
+    /// Others refer to the table.
+    pub fn has_children(&self) -> bool {
+        !self.children.is_empty()
+    }
+
+    /// LOCK TABLES on the children alone.
+    pub fn lock_children(&self) -> String {
+        let tables: Vec<String> = self.by_child().iter().map(|(table, _)| format!("{} WRITE", table.quoted())).collect();
+        format!("LOCK TABLES {}", tables.join(", "))
+    }
+
     /// What LOCK TABLES must name beside the source and the shadow.
     pub fn locks(&self, names: &Names) -> String {
         let mut tables: Vec<(&TableName, &str)> = Vec::new();
@@ -446,12 +463,16 @@ fn unreadable(table: &TableName, id: MigrationId, column: &str) -> Error {
 /// # Errors
 /// As the server says.
 pub async fn settle(link: &mut Link, names: &Names, id: MigrationId, ties: &Ties) -> Result<(), Error> {
-    let is_swapped = match super::cutover::settle::read(link, names).await? {
-        Truth::Swapped => true,
-        Truth::NotSwapped => false,
-        // The name does not resolve, or nothing of an attempt is left.
-        _ => return Ok(()),
-    };
+    settle_children(link, names, id, ties).await?;
+    settle_side(link, names, id).await
+}
+
+/// The children alone.
+///
+/// # Errors
+/// As the server says.
+pub async fn settle_children(link: &mut Link, names: &Names, id: MigrationId, ties: &Ties) -> Result<(), Error> {
+    let Some(is_swapped) = is_swapped(link, names).await? else { return Ok(()) };
     let mark = deferred::mark(id);
     for (table, keys) in ties.by_child() {
         let there = of(link, table).await?;
@@ -470,9 +491,27 @@ pub async fn settle(link: &mut Link, names: &Names, id: MigrationId, ties: &Ties
             link.run(&format!("ALTER TABLE {mark} {} {}, ALGORITHM=INPLACE", table.quoted(), parts.join(", "))).await?;
         }
     }
+    Ok(())
+}
+
+/// The table that does not have the name alone: it loses what refers to others.
+///
+/// # Errors
+/// As the server says.
+pub async fn settle_side(link: &mut Link, names: &Names, id: MigrationId) -> Result<(), Error> {
+    let Some(is_swapped) = is_swapped(link, names).await? else { return Ok(()) };
     let side = if is_swapped { &names.retired } else { &names.shadow };
     let stray = of(link, side).await?;
-    Ok(take_off(link, side, &stray, &mark).await?)
+    Ok(take_off(link, side, &stray, &deferred::mark(id)).await?)
+}
+
+/// `None` where the name does not resolve, or nothing of an attempt is left.
+async fn is_swapped(link: &mut Link, names: &Names) -> Result<Option<bool>, Error> {
+    Ok(match super::cutover::settle::read(link, names).await? {
+        Truth::Swapped => Some(true),
+        Truth::NotSwapped => Some(false),
+        _ => None,
+    })
 }
 
 /// Settles what the store says, and empties it.
@@ -498,7 +537,7 @@ mod tests {
             name: "fk\n".into(),
             parent: TableName::new("s", "t"),
             on_delete: "CASCADE".into(),
-            on_update: "NO ACTION".into(),
+            on_update: String::new(),
             columns: vec![("a".into(), "b".into()), ("é".into(), String::new())],
         }
     }

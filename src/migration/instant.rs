@@ -371,14 +371,17 @@ pub async fn settle(grip: &mut Grip) -> Result<(), Error> {
     if is_after && !is_before {
         return grip.step(Event::Altered).await;
     }
-    grip.step(Event::NotSwapped).await?;
     if is_before {
-        return Ok(());
+        return grip.step(Event::NotSwapped).await;
     }
-    Err(Error::Changed(format!(
+    // Not made again: who takes over must not take it for a table whose ALTER is still to come.
+    let error = Error::Changed(format!(
         "the answer to the ALTER of {source} was lost, and somebody else has changed the table too: look with SHOW CREATE TABLE whether it was made, \
          and start another migration where it was not"
-    )))
+    ));
+    grip.fail(Event::FoundChanged, &error).await?;
+    crate::failpoints::reach("in_place.found_changed").await?;
+    Err(error)
 }
 
 /// Reads what happened where an attempt's end is not known.

@@ -12,7 +12,7 @@
 //!     ▲            │ ▲            │
 //!     └────────────┘ └────────────┘
 //!
-//! In place:  Preparing → Ready → CuttingOver ⇄ Ambiguous, and from either → CleaningUp → Done
+//! In place:  Preparing → Ready → CuttingOver ⇄ Ambiguous, and from either → CleaningUp → Done; Ambiguous → Undoing where the table is a third one
 //! ```
 
 /// Where a migration is. Stored with every change; a proxy that takes over goes on from it.
@@ -142,6 +142,7 @@ impl Phase {
             (Self::CuttingOver | Self::Ambiguous, E::NotSwapped) => Self::Ready,
             (Self::CuttingOver | Self::Ambiguous, E::Restarted) | (Self::CuttingOver, E::SwapUnknown) => Self::Ambiguous,
             (Self::CuttingOver | Self::Ambiguous, E::Swapped) => Self::Reversible,
+            (Self::Ambiguous, E::FoundChanged) => Self::Undoing,
             (Self::Reversible, E::WindowOver) | (Self::CuttingOver | Self::Ambiguous, E::Altered) => Self::CleaningUp,
             (Self::Reversible, E::RevertWished) | (Self::SwappingBack, E::NotSwapped) => Self::Reverting,
             (Self::Reverting, E::AttemptBegun) => Self::SwappingBack,
@@ -186,6 +187,8 @@ pub enum Event {
     NotSwapped,
     /// The swap's answer was lost.
     SwapUnknown,
+    /// The answer to an ALTER in place was lost, and reading showed what neither the old nor the new table is.
+    FoundChanged,
     /// The shadow is the table.
     Swapped,
     /// The server has altered the table in place.
@@ -216,7 +219,7 @@ pub enum Event {
 
 impl Event {
     /// All events, for the test of the table.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Started,
         Self::ShadowReady,
         Self::Proven,
@@ -226,6 +229,7 @@ impl Event {
         Self::AttemptBegun,
         Self::NotSwapped,
         Self::SwapUnknown,
+        Self::FoundChanged,
         Self::Swapped,
         Self::Altered,
         Self::WindowOver,
@@ -288,6 +292,7 @@ mod tests {
         (Phase::CuttingOver, Event::Swapped, Phase::Reversible),
         (Phase::CuttingOver, Event::Altered, Phase::CleaningUp),
         (Phase::Ambiguous, Event::NotSwapped, Phase::Ready),
+        (Phase::Ambiguous, Event::FoundChanged, Phase::Undoing),
         (Phase::Ambiguous, Event::Restarted, Phase::Ambiguous),
         (Phase::Ambiguous, Event::Swapped, Phase::Reversible),
         (Phase::Ambiguous, Event::Altered, Phase::CleaningUp),

@@ -78,7 +78,7 @@ pub async fn check(
     let table = check_table(link, table).await?;
     let names = Names::of(&table);
     let way = protocol::choose(wish, facts, &names)?;
-    foreign_keys::check(link, facts, &table, specification, way == Way::LockedRename, has_window).await?;
+    foreign_keys::check(link, facts, &table, specification, way.carries_foreign_keys(facts), has_window).await?;
     protocol::check(way, facts, link).await?;
     if way == Way::SentryLockedShadow && triggers::are_on(link, &table).await? {
         return not_yet(format!(

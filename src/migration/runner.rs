@@ -26,6 +26,9 @@ use crate::gate::Gates;
 use crate::ids::MigrationId;
 use crate::upstream::{self, Facts, Link, Server};
 
+/// How often the store is read while a migration is parked: it may have been resumed by another proxy.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
+
 /// What all runners of a process share.
 #[derive(Debug)]
 pub struct Surroundings {
@@ -67,10 +70,7 @@ impl Grip {
     /// # Errors
     /// Where the table has no such arrow (a defect) or the store does not answer.
     pub async fn step(&mut self, event: Event) -> Result<(), Error> {
-        let next = self
-            .phase
-            .next(event)
-            .map_err(|refused| Error::Stuck(refused.to_string(), "this is a defect of Tidegate; please report it".into()))?;
+        let next = self.after(event)?;
         if event == Event::Swapped {
             let swaps = self.stored.swaps + 1;
             checkpoint::set_swapped(&mut self.link, self.stored.id, next, swaps).await?;
@@ -80,19 +80,48 @@ impl Grip {
         } else {
             checkpoint::set_phase(&mut self.link, self.stored.id, next).await?;
         }
+        self.enter(next);
+        Ok(())
+    }
+
+    /// Takes an arrow because of an error, which is stored and shown with the new phase.
+    ///
+    /// # Errors
+    /// As [`Grip::step`].
+    pub async fn fail(&mut self, event: Event, error: &Error) -> Result<(), Error> {
+        let next = self.after(event)?;
+        let (code, text) = (error.code(), error.to_string());
+        checkpoint::set_failed(&mut self.link, self.stored.id, next, code, &text).await?;
+        self.board.set_error(code, text);
+        self.enter(next);
+        Ok(())
+    }
+
+    fn after(&self, event: Event) -> Result<Phase, Error> {
+        let defect =
+            |refused: super::phase::Refused| Error::Stuck(refused.to_string(), "this is a defect of Tidegate; please report it".into());
+        self.phase.next(event).map_err(defect)
+    }
+
+    fn enter(&mut self, next: Phase) {
         tracing::info!(migration = %self.stored.id, table = %self.names.source, from = self.phase.name(), to = next.name(), "phase");
         if !next.is_before_swap() || next == Phase::Ready {
             self.place = None;
         }
         self.phase = next;
         self.board.set_phase(next);
-        Ok(())
     }
 
     /// The migration's number.
     pub fn id(&self) -> MigrationId {
         self.stored.id
     }
+}
+
+/// Takes the lease that keeps other proxies off, where it is free or becomes free in time; held until the connection ends.
+async fn take_lease(link: &mut Link, id: MigrationId, patience_s: u8) -> Result<bool, upstream::Error> {
+    let sql = format!("SELECT GET_LOCK({}, {patience_s})", upstream::literal(&lease_name(id)));
+    Ok(link.cell(&sql).await?.as_deref() == Some("1"))
 }
 
 /// The name of a migration's lease.
@@ -113,11 +142,16 @@ async fn run_on(around: &Arc<Surroundings>, boards: &[Arc<Board>]) {
     // Wishes come to all members of a group alike.
     let Some(board) = boards.first() else { return };
     let (id, table) = (board.status().id, named(boards));
-    let mut retries = 0;
-    if boards.iter().any(|board| board.status().phase == Phase::Parked) && !wait_for_resume(around, board).await {
-        return;
-    }
+    let (mut retries, mut is_resumed) = (0, false);
     loop {
+        let is_parked = boards.iter().any(|board| board.status().phase == Phase::Parked);
+        if is_parked && !is_resumed {
+            boards.iter().for_each(|board| board.set_note(""));
+            if !wait_for_resume(around, board).await {
+                return;
+            }
+        }
+        is_resumed = is_parked;
         let Some(place) = super::queue::take_place(around, boards).await else { return };
         let error = match drive(around, boards, place).await {
             Ok(()) => return,
@@ -143,10 +177,11 @@ async fn run_on(around: &Arc<Surroundings>, boards: &[Arc<Board>]) {
             Decision::Park(remedy) => {
                 let text = if matches!(error, Error::Stuck(..)) { error.to_string() } else { format!("{error}; {remedy}") };
                 tracing::warn!(migration = %id, %table, error = %text, "parked until somebody mends it and says RESUME");
-                note_failures(around, boards, error.code(), &text, Event::Stuck).await;
-                if !wait_for_resume(around, board).await {
+                let is_ours = note_failures(around, boards, error.code(), &text, Event::Stuck).await;
+                if is_ours && !wait_for_resume(around, board).await {
                     return;
                 }
+                is_resumed = is_ours;
                 retries = 0;
             }
             Decision::Fail => {
@@ -167,43 +202,82 @@ fn named(boards: &[Arc<Board>]) -> String {
     boards.iter().map(|board| board.status().table.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-async fn note_failures(around: &Surroundings, boards: &[Arc<Board>], code: u16, text: &str, event: Event) {
+/// `false` where another proxy has gone on with one of them meanwhile: what follows is its to decide.
+async fn note_failures(around: &Surroundings, boards: &[Arc<Board>], code: u16, text: &str, event: Event) -> bool {
+    let mut is_ours = true;
     for board in boards {
-        note_failure(around, board, board.status().id, code, text, event).await;
+        is_ours &= note_failure(around, board, board.status().id, code, text, event).await;
     }
+    is_ours
 }
 
 /// Stores a failure and the phase that follows, as far as the server can be reached; tries for a while.
-async fn note_failure(around: &Surroundings, board: &Board, id: MigrationId, code: u16, text: &str, event: Event) {
+async fn note_failure(around: &Surroundings, board: &Board, id: MigrationId, code: u16, text: &str, event: Event) -> bool {
     board.set_error(code, text);
+    // A failpoint that fails is one that stands for nothing here.
+    drop(crate::failpoints::reach("runner.failed").await);
     for attempt in 1..=30 {
-        let stored = async {
-            let mut link = around.server.connect_engine().await?;
-            checkpoint::set_error(&mut link, id, code, text).await?;
-            if let Ok(phase) = board.status().phase.next(event) {
-                checkpoint::set_phase(&mut link, id, phase).await?;
-                board.set_phase(phase);
-            }
-            Ok::<(), upstream::Error>(())
-        };
-        match stored.await {
-            Ok(()) => return,
+        match store_failure(around, board, id, (code, text), event).await {
+            Ok(is_ours) => return is_ours,
             Err(error) => tracing::info!(migration = %id, %error, attempt, "the failure could not be stored yet"),
         }
         tokio::select! {
             () = tokio::time::sleep(policy::pause(attempt)) => {}
-            () = around.shutdown.cancelled() => return,
+            () = around.shutdown.cancelled() => return true,
         }
     }
+    true
 }
 
-/// `false` where the proxy stops first.
+/// The run that failed has let the lease go: it is taken again, and the phase must be what it was.
+async fn store_failure(
+    around: &Surroundings,
+    board: &Board,
+    id: MigrationId,
+    (code, text): (u16, &str),
+    event: Event,
+) -> Result<bool, upstream::Error> {
+    let mut link = around.server.connect_engine().await?;
+    let phase = board.status().phase;
+    let is_held = take_lease(&mut link, id, 3).await?;
+    let stored = checkpoint::read(&mut link, &format!("migration_id = {id}")).await?.pop();
+    if !is_held || stored.is_some_and(|stored| stored.phase != phase) {
+        tracing::info!(migration = %id, error = text, is_held, "another proxy has gone on with the migration meanwhile");
+        board.set_error(0, "");
+        return Ok(false);
+    }
+    match phase.next(event) {
+        Ok(next) => {
+            checkpoint::set_failed(&mut link, id, next, code, text).await?;
+            board.set_phase(next);
+        }
+        Err(_) => checkpoint::set_error(&mut link, id, code, text).await?,
+    }
+    link.close().await;
+    Ok(true)
+}
+
+/// Until the operator says RESUME or CANCEL, here or to another proxy; `false` where the proxy stops first.
 async fn wait_for_resume(around: &Surroundings, board: &Board) -> bool {
     let mut wishes = board.wishes();
     let resumed = wishes.borrow().resumed;
-    tokio::select! {
-        _ = wishes.wait_for(|wishes| wishes.resumed > resumed || wishes.is_cancelled) => true,
-        () = around.shutdown.cancelled() => false,
+    loop {
+        tokio::select! {
+            _ = wishes.wait_for(|wishes| wishes.resumed > resumed || wishes.is_cancelled) => return true,
+            () = around.shutdown.cancelled() => return false,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        let moved_on = async {
+            let mut link = around.server.connect_engine().await?;
+            let status = board.status();
+            let stored = checkpoint::read(&mut link, &format!("migration_id = {}", status.id)).await?.pop();
+            link.close().await;
+            Ok::<bool, upstream::Error>(stored.is_some_and(|stored| stored.phase != status.phase))
+        };
+        // A server that does not answer has moved nothing on.
+        if tokio::time::timeout(LOOK_EVERY, moved_on).await.is_ok_and(|moved_on| moved_on.unwrap_or(false)) {
+            return true;
+        }
     }
 }
 
@@ -219,8 +293,11 @@ async fn drive(around: &Arc<Surroundings>, boards: &[Arc<Board>], place: Option<
 }
 
 async fn drive_one(around: &Arc<Surroundings>, board: &Arc<Board>, place: Option<OwnedSemaphorePermit>) -> Result<(), Error> {
-    let id = board.status().id;
+    let (id, was_parked) = (board.status().id, board.status().phase == Phase::Parked);
     let Some(mut grip) = take_hold(around, board, id).await? else { return Ok(()) };
+    if grip.phase == Phase::Parked && !was_parked {
+        return Err(parked_by_another());
+    }
     grip.place = place.map(Arc::new);
     settle::end_stragglers(&mut grip.link, &grip.names, id).await?;
     if matches!(grip.phase, Phase::CuttingOver | Phase::Ambiguous | Phase::SwappingBack) {
@@ -254,12 +331,16 @@ pub async fn after_swap(around: &Arc<Surroundings>, grip: &mut Grip) -> Result<(
     super::finish::run(around, grip).await
 }
 
+/// Nobody has told this proxy to go on with it.
+pub fn parked_by_another() -> Error {
+    upstream::Error::Lost("another proxy has parked the migration".into()).into()
+}
+
 /// Connects, takes the lease, reads the store. `None` where this server does not know the migration.
 pub async fn take_hold(around: &Surroundings, board: &Arc<Board>, id: MigrationId) -> Result<Option<Grip>, Error> {
     let mut link = around.server.connect_engine().await?;
     let facts = Facts::read(&mut link).await?;
-    let lease = format!("SELECT GET_LOCK({}, 3)", upstream::literal(&lease_name(id)));
-    if link.cell(&lease).await?.as_deref() != Some("1") {
+    if !take_lease(&mut link, id, 3).await? {
         tracing::info!(migration = %id, "another proxy runs it");
         return Err(upstream::Error::Lost(format!("another proxy holds the lease of migration {id}")).into());
     }
@@ -278,6 +359,8 @@ pub async fn take_hold(around: &Surroundings, board: &Arc<Board>, id: MigrationI
     if board.status().phase != phase {
         board.set_phase(phase);
     }
+    // Another proxy may have run it since this board was made.
+    board.set_error(stored.error_code, stored.error.clone());
     Ok(Some(Grip { link, server, place: None, facts, stored, names, board: board.clone(), phase }))
 }
 
@@ -332,8 +415,7 @@ pub async fn settle_around(grip: &mut Grip) -> Result<(), Error> {
 /// As the server says.
 pub async fn mend(server: &Server, stored: &Stored) -> Result<(), Error> {
     let mut link = server.connect_engine().await?;
-    let lease = upstream::literal(&lease_name(stored.id));
-    if link.cell(&format!("SELECT GET_LOCK({lease}, 1)")).await?.as_deref() != Some("1") {
+    if !take_lease(&mut link, stored.id, 1).await? {
         return Ok(());
     }
     let facts = Facts::read(&mut link).await?;

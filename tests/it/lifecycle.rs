@@ -9,6 +9,7 @@ use crate::support::admin::Status;
 
 mod failover;
 mod kills;
+mod proxies;
 mod queue;
 mod revert;
 mod server;

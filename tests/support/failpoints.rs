@@ -57,6 +57,13 @@ impl Failpoints {
         Ok(())
     }
 
+    /// Lets the proxy go on to this point, and waits until it stands there.
+    pub async fn go_to(&self, point: &str, time: Duration) -> Result<()> {
+        self.stop_at(point)?;
+        std::fs::remove_file(self.stop())?;
+        self.stopped(time).await
+    }
+
     /// Lets the proxy go on, and sets nothing more.
     pub fn go(&self) -> Result<()> {
         self.set("")?;

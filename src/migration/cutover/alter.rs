@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::super::error::Error;
 use super::super::policy;
 use super::super::site::Site;
-use super::crew::{Crew, Watchman};
+use super::crew::{Around, Crew, Watchman};
 use super::locked::ISSUED_LEAST;
 use super::protocol::Way;
 use super::{BEGIN_PATIENCE, Outcome, Report, Steps, drained, holders, release, seen};
@@ -53,7 +53,7 @@ pub async fn attempt(site: &Site, gate: &Arc<Gate>, sql: &str) -> Result<(Outcom
 
 /// All connections are opened before anybody is held.
 async fn begin(site: &Site) -> Result<(Crew, Link, Link), Error> {
-    let mut crew = Crew::open(site, Way::LockedRename, false).await?;
+    let mut crew = Crew::open(site, Way::LockedRename, Around::default()).await?;
     // The operator's words are read under the server's own sql_mode.
     crew.lock.run("SET SESSION sql_mode = DEFAULT, foreign_key_checks = DEFAULT").await?;
     Ok((crew, site.server.connect_engine().await?, site.server.connect_engine().await?))

@@ -27,6 +27,8 @@ pub(super) struct Crew {
     pub(super) shadow: Option<Link>,
     /// Puts the triggers on where C1 has to let go before the RENAME: it waits for the source behind it.
     pub(super) heir: Option<Link>,
+    /// Settles the children's foreign keys where C1 has to let go before the RENAME: it waits for the children.
+    pub(super) warden: Option<Link>,
     /// The C1 of each further table of a group.
     pub(super) more: Vec<Link>,
     /// Applies.
@@ -35,16 +37,26 @@ pub(super) struct Crew {
     pub(super) watchdog: Link,
 }
 
+/// What a table has that must be put right under a lock once it is swapped.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Around {
+    pub(super) has_triggers: bool,
+    pub(super) has_children: bool,
+}
+
 impl Crew {
-    pub(super) async fn open(site: &Site, way: Way, has_triggers: bool) -> Result<Self, upstream::Error> {
-        let heir = if way.has_sentry() && has_triggers { Some(impatient(site, settle::HEIR_TAG).await?) } else { None };
-        let rename = if way.has_sentry() { Some(impatient(site, settle::RENAME_TAG).await?) } else { None };
-        let shadow = if way == Way::SentryLockedShadow { Some(impatient(site, settle::SHADOW_TAG).await?) } else { None };
+    pub(super) async fn open(site: &Site, way: Way, around: Around) -> Result<Self, upstream::Error> {
+        let open = async |is_wanted: bool, tag| if is_wanted { impatient(site, tag).await.map(Some) } else { Ok(None) };
+        let heir = open(way.has_sentry() && around.has_triggers, settle::HEIR_TAG).await?;
+        let warden = open(way.has_sentry() && around.has_children, settle::WARDEN_TAG).await?;
+        let rename = open(way.has_sentry(), settle::RENAME_TAG).await?;
+        let shadow = open(way == Way::SentryLockedShadow, settle::SHADOW_TAG).await?;
         Ok(Self {
             lock: impatient(site, settle::LOCK_TAG).await?,
             rename,
             shadow,
             heir,
+            warden,
             more: Vec::new(),
             apply: site.server.connect_engine().await?,
             watchdog: site.server.connect_engine().await?,
@@ -61,7 +73,7 @@ impl Crew {
 
     /// The connections that may hold or wait for locks, in the order in which they must end: the RENAME first, then who waits behind it.
     pub(super) fn ids(&self) -> Vec<u32> {
-        let links = [self.rename.as_ref(), self.heir.as_ref(), Some(&self.lock), self.shadow.as_ref()];
+        let links = [self.rename.as_ref(), self.heir.as_ref(), self.warden.as_ref(), Some(&self.lock), self.shadow.as_ref()];
         links.into_iter().flatten().chain(&self.more).map(Link::id).collect()
     }
 

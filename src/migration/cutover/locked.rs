@@ -153,18 +153,23 @@ impl Attempt<'_> {
     /// Brings foreign keys to where they belong, whichever table has the name; `link` has all of them locked. What does not succeed is
     /// done again before the gate opens.
     pub(super) async fn settle_ties(&mut self, link: &mut Link) {
+        self.settle_ties_with(link, None).await;
+    }
+
+    /// The same where the children are locked by another session than the table that does not have the name.
+    pub(super) async fn settle_ties_with(&mut self, children: &mut Link, side: Option<&mut Link>) {
         if !self.is_tied {
             return;
         }
         self.allow_for_rename();
+        let (names, id, ties) = (&self.job.names, self.job.id, &self.ties);
         let settled = async {
             crate::failpoints::reach("cutover.untying").await?;
-            Self::within(
-                self.deadline,
-                "ALTER TABLE … DROP FOREIGN KEY",
-                foreign_keys::settle(link, &self.job.names, self.job.id, &self.ties),
-            )
-            .await
+            let settling = async {
+                foreign_keys::settle_children(children, names, id, ties).await?;
+                foreign_keys::settle_side(side.unwrap_or(children), names, id).await
+            };
+            Self::within(self.deadline, "ALTER TABLE … DROP FOREIGN KEY", settling).await
         };
         match settled.await {
             Ok(()) => self.is_tied = false,

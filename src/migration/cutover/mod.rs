@@ -36,7 +36,7 @@ mod sentry;
 pub mod settle;
 pub mod together;
 
-use crew::{Crew, Watchman};
+use crew::{Around, Crew, Watchman};
 use locked::Attempt;
 use protocol::Way;
 
@@ -249,7 +249,7 @@ async fn begin(job: &Job, way: Way) -> Result<Begun, Error> {
     }
     let ties = if job.is_window() { Ties::default() } else { Ties::read(&mut control, &job.names, job.id, &job.mapping).await? };
     if !ties.is_empty() {
-        if way != Way::LockedRename {
+        if !way.carries_foreign_keys(&job.facts) {
             return Err(Error::Stuck(
                 "foreign keys refer to the table now, which this protocol cannot bring over".into(),
                 "drop them".into(),
@@ -257,7 +257,7 @@ async fn begin(job: &Job, way: Way) -> Result<Begun, Error> {
         }
         checkpoint::set_ties(&mut control, job.id, &ties.write()).await?;
     }
-    let crew = Crew::open(job, way, !triggers.is_empty()).await?;
+    let crew = Crew::open(job, way, Around { has_triggers: !triggers.is_empty(), has_children: ties.has_children() }).await?;
     shadow::create_schemas(&mut control, &job.names).await?;
     // One of an attempt that was cut off, perhaps of another protocol.
     shadow::drop_sentry(&mut control, &job.names).await?;
@@ -286,6 +286,8 @@ async fn settle_ties_late(attempt: &Attempt<'_>) {
     let job = attempt.job;
     let settled = async {
         let mut link = job.server.connect_engine().await?;
+        // A RENAME whose answer was lost may still be under way.
+        settle::end_stragglers(&mut link, &job.names, job.id).await?;
         foreign_keys::settle(&mut link, &job.names, job.id, &attempt.ties).await
     };
     let done = tokio::time::timeout(Duration::from_secs(5), settled).await;

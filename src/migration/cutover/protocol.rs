@@ -27,6 +27,16 @@ impl Way {
         }
     }
 
+    /// Foreign keys on either side come over the swap.
+    pub fn carries_foreign_keys(self, facts: &Facts) -> bool {
+        match self {
+            Self::LockedRename => true,
+            // On MySQL a child's foreign key cannot be changed while its parent is locked by another session.
+            Self::Sentry => facts.is_mariadb,
+            Self::SentryLockedShadow => false,
+        }
+    }
+
     /// A table stands in the retired table's place until the RENAME may run.
     pub fn has_sentry(self) -> bool {
         self != Self::LockedRename

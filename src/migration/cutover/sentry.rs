@@ -8,6 +8,9 @@
 //! let writers pass: C3 locks the shadow until RENAME has passed the sentry, and C1 unlocks only when it is seen waiting for
 //! the source (F5).
 //!
+//! With foreign keys on either side C1 locks the source, the shadow and the tables around, and ties them (`foreign_keys.rs`). Behind it a
+//! warden waits for the children with LOCK TABLES: it gets them when C1 unlocks, before every writer, and settles them once the RENAME is over.
+//!
 //! With triggers, C1 locks the source and the shadow for writing, so that it may take them off. Behind the RENAME an heir waits for the
 //! source with LOCK TABLES: it gets the new table before every writer, and puts them on.
 //!
@@ -25,10 +28,17 @@ use super::{Outcome, seen, settle};
 use crate::gate::Held;
 use crate::upstream::{self, Link};
 
-/// The heir's LOCK TABLES on its way; it gives its connection back.
+/// LOCK TABLES on its way; it gives its connection back.
 struct Heir {
     id: u32,
     task: JoinHandle<Result<Link, upstream::Error>>,
+}
+
+/// Who waits for what C1 lets go.
+#[derive(Default)]
+struct Heirs {
+    heir: Option<Heir>,
+    warden: Option<Heir>,
 }
 
 /// Locks, catches up, issues the RENAME, sees it wait, lets it go.
@@ -38,28 +48,34 @@ struct Heir {
 pub(super) async fn swap(attempt: &mut Attempt<'_>, held: &Held, crew: Crew, rename: Link) -> Result<Outcome, Error> {
     let names = &attempt.job.names;
     let (source, shadow, retired) = (names.source.quoted(), names.shadow.quoted(), names.retired.quoted());
-    let (sql, applier) = if attempt.triggers.is_empty() {
+    let (sql, applier) = if attempt.triggers.is_empty() && attempt.ties.is_empty() {
         (format!("LOCK TABLES {source} READ, {retired} WRITE"), Applier::Other)
     } else {
-        (format!("LOCK TABLES {source} WRITE, {shadow} WRITE, {retired} WRITE"), Applier::Lock)
+        (format!("LOCK TABLES {source} WRITE, {shadow} WRITE, {retired} WRITE{}", attempt.ties.locks(names)), Applier::Lock)
     };
     let lock = (sql.as_str(), "LOCK TABLES: somebody who bypasses the proxy is writing to the table");
     let mut caught_up = lock_and_catch_up(attempt, held, crew, lock, applier).await?;
-    if let Err(error) = lock_shadow(attempt, &mut caught_up.crew).await {
+    let prepared = match attempt.tie(&mut caught_up.crew.lock).await {
+        Ok(()) => lock_shadow(attempt, &mut caught_up.crew).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = prepared {
+        attempt.settle_ties(&mut caught_up.crew.lock).await;
         attempt.put_triggers_on(&mut caught_up.crew.lock).await;
         caught_up.crew.unlock().await;
         return Err(error);
     }
     held.set_step("rename");
     let rename = Rename::issue(rename, settle::rename_statement(&attempt.job.names));
-    let mut heir = None;
-    match may_go(attempt, &mut caught_up.crew, &rename, &mut heir).await {
+    let mut heirs = Heirs::default();
+    match may_go(attempt, &mut caught_up.crew, &rename, &mut heirs).await {
         Ok(()) => {
             let outcome = let_go(attempt, caught_up, rename).await;
-            inherit(attempt, heir).await;
+            settle_children(attempt, heirs.warden, &outcome).await;
+            inherit(attempt, heirs.heir).await;
             Ok(outcome)
         }
-        Err(error) => Ok(match call_off(attempt, &mut caught_up.crew, rename, heir).await {
+        Err(error) => Ok(match call_off(attempt, &mut caught_up.crew, rename, heirs).await {
             Outcome::NotCommitted(kind, _) => Outcome::NotCommitted(kind, error.to_string()),
             other => other,
         }),
@@ -76,10 +92,45 @@ async fn lock_shadow(attempt: &mut Attempt<'_>, crew: &mut Crew) -> Result<(), E
     Ok(crate::failpoints::reach("cutover.shadow_locked").await?)
 }
 
-fn appoint(attempt: &Attempt<'_>, mut link: Link) -> Heir {
-    let sql = format!("LOCK TABLES {} WRITE", attempt.job.names.source.quoted());
+/// Sends LOCK TABLES, and sees it wait.
+async fn appoint(attempt: &mut Attempt<'_>, mut link: Link, sql: String, give_up: Instant, place: &mut Option<Heir>) -> Result<(), Error> {
     let id = link.id();
-    Heir { id, task: tokio::spawn(async move { link.run(&sql).await.map(|()| link) }) }
+    *place = Some(Heir { id, task: tokio::spawn(async move { link.run(&sql).await.map(|()| link) }) });
+    while !Attempt::within(give_up, "the heir was not seen waiting", seen::waits(&mut attempt.control, id, "LOCK")).await? {
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+    attempt.steps.mark("heir_waits");
+    Ok(())
+}
+
+/// The warden has the children. Where the RENAME's end is not known, nothing is settled before it is.
+async fn settle_children(attempt: &mut Attempt<'_>, warden: Option<Heir>, outcome: &Outcome) {
+    let is_known = !matches!(outcome, Outcome::Unknown(_));
+    let Some(mut warden) = warden else {
+        if attempt.is_tied
+            && is_known
+            && let Ok(mut link) = attempt.job.server.connect_engine().await
+        {
+            attempt.settle_ties(&mut link).await;
+        }
+        return;
+    };
+    if is_known
+        && let Ok(Ok(Ok(mut link))) = tokio::time::timeout(attempt.allow_for_rename(), &mut warden.task).await
+        && let Ok(mut side) = attempt.job.server.connect_engine().await
+    {
+        attempt.settle_ties_with(&mut link, Some(&mut side)).await;
+        if tokio::time::timeout(END_PATIENCE, link.run("UNLOCK TABLES")).await.is_ok_and(|unlocked| unlocked.is_ok()) {
+            return;
+        }
+    }
+    dismiss(&mut attempt.control, warden).await;
+}
+
+/// Its lock must go before what it should have done is done by another.
+async fn dismiss(link: &mut Link, heir: Heir) {
+    heir.task.abort();
+    let _ = tokio::time::timeout(END_PATIENCE, link.kill(heir.id)).await;
 }
 
 /// The heir has the source, whichever table that is now, and puts the triggers on.
@@ -92,12 +143,11 @@ async fn inherit(attempt: &mut Attempt<'_>, heir: Option<Heir>) {
             return;
         }
     }
-    heir.task.abort();
-    let _ = tokio::time::timeout(END_PATIENCE, attempt.control.kill(heir.id)).await;
+    dismiss(&mut attempt.control, heir).await;
 }
 
 /// Asks the server until C2 waits for a table's metadata lock, and looks whether all is as it must be.
-async fn may_go(attempt: &mut Attempt<'_>, crew: &mut Crew, rename: &Rename, heir: &mut Option<Heir>) -> Result<(), Error> {
+async fn may_go(attempt: &mut Attempt<'_>, crew: &mut Crew, rename: &Rename, heirs: &mut Heirs) -> Result<(), Error> {
     let before = "the sentry was dropped";
     // Enough is left after this for the RENAME itself.
     let give_up = Instant::now() + attempt.left() / 2;
@@ -108,11 +158,11 @@ async fn may_go(attempt: &mut Attempt<'_>, crew: &mut Crew, rename: &Rename, hei
     }
     attempt.steps.mark("rename_waits");
     if let Some(link) = crew.heir.take() {
-        let id = heir.insert(appoint(attempt, link)).id;
-        while !Attempt::within(give_up, "the heir was not seen waiting", seen::waits(&mut attempt.control, id, "LOCK")).await? {
-            tokio::time::sleep(ASK_EVERY).await;
-        }
-        attempt.steps.mark("heir_waits");
+        let sql = format!("LOCK TABLES {} WRITE", attempt.job.names.source.quoted());
+        appoint(attempt, link, sql, give_up, &mut heirs.heir).await?;
+    }
+    if let Some(link) = crew.warden.take() {
+        appoint(attempt, link, attempt.ties.lock_children(), give_up, &mut heirs.warden).await?;
     }
     crate::failpoints::reach("cutover.rename_issued").await?;
     // C1 must be alive, or its locks are gone and the sentry is all that is left; so must C3; and C2, or all is for nothing.
@@ -168,10 +218,13 @@ async fn pass_the_sentry(attempt: &mut Attempt<'_>, crew: &mut Crew, rename: &Re
 }
 
 /// Before the sentry is dropped: first ends the RENAME, then drops the sentry, then unlocks.
-async fn call_off(attempt: &mut Attempt<'_>, crew: &mut Crew, mut rename: Rename, heir: Option<Heir>) -> Outcome {
+async fn call_off(attempt: &mut Attempt<'_>, crew: &mut Crew, mut rename: Rename, heirs: Heirs) -> Outcome {
     let outcome = rename.end(&mut crew.watchdog).await;
-    if let Some(heir) = heir {
-        let _ = tokio::time::timeout(END_PATIENCE, crew.watchdog.kill(heir.id)).await;
+    for heir in [heirs.heir, heirs.warden].into_iter().flatten() {
+        dismiss(&mut crew.watchdog, heir).await;
+    }
+    if outcome.is_some() {
+        attempt.settle_ties(&mut crew.lock).await;
     }
     let drop_sentry = format!("DROP TABLE IF EXISTS {}", attempt.job.names.retired.quoted());
     let _ = tokio::time::timeout(END_PATIENCE, crew.lock.run(&drop_sentry)).await;

@@ -43,7 +43,7 @@ pub async fn end_stragglers(link: &mut Link, names: &Names, migration: crate::id
     );
     let give_up = Instant::now() + Duration::from_secs(60);
     // The RENAME first: while it waits, the locks of the others keep writers from passing it.
-    for tag in [RENAME_TAG, HEIR_TAG, LOCK_TAG, SHADOW_TAG] {
+    for tag in [RENAME_TAG, HEIR_TAG, WARDEN_TAG, LOCK_TAG, SHADOW_TAG] {
         wait_for_tag(link, &tag_name(tag, migration), give_up).await?;
     }
     loop {
@@ -75,6 +75,8 @@ pub const RENAME_TAG: &str = "rename";
 pub const SHADOW_TAG: &str = "shadow";
 /// See [`LOCK_TAG`].
 pub const HEIR_TAG: &str = "heir";
+/// See [`LOCK_TAG`].
+pub const WARDEN_TAG: &str = "warden";
 
 /// The name of such a lock on the server.
 pub fn tag_name(tag: &str, migration: crate::ids::MigrationId) -> String {

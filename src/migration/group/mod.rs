@@ -53,11 +53,15 @@ pub fn of_member(table: &TableName, error: Error) -> Error {
 /// # Errors
 /// Whatever ended the run of any member; all checkpoints are good.
 pub async fn drive(around: &Arc<Surroundings>, boards: &[Arc<Board>], place: Option<OwnedSemaphorePermit>) -> Result<(), Error> {
+    let was_parked = boards.iter().any(|board| board.status().phase == Phase::Parked);
     let mut grips = Vec::new();
     for board in boards {
         // In the order of the numbers: two proxies do not wait for each other.
         let Some(grip) = runner::take_hold(around, board, board.status().id).await? else { return Ok(()) };
         grips.push(grip);
+    }
+    if !was_parked && grips.iter().any(|grip| grip.phase == Phase::Parked) {
+        return Err(runner::parked_by_another());
     }
     let place = place.map(Arc::new);
     grips.iter_mut().for_each(|grip| grip.place = place.clone());

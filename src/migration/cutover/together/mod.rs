@@ -20,7 +20,7 @@ use super::super::job::Job;
 use super::super::shadow::{self, Names};
 use super::super::tail::{self, Reached};
 use super::super::{apply, final_form, triggers};
-use super::crew::{Crew, Watchman};
+use super::crew::{Around, Crew, Watchman};
 use super::locked::{Attempt, ISSUED_LEAST};
 use super::protocol::{self, Way};
 use super::{BEGIN_PATIENCE, LEFT_FOR_THE_HOLD, Outcome, Report, Steps, apply_before, apply_until, drop_sentry_late, holders};
@@ -168,7 +168,7 @@ async fn begin(jobs: &[&Job], way: Way) -> Result<Begun, Error> {
         applies.push(job.server.connect_engine().await?);
     }
     let others: Vec<_> = jobs.iter().skip(1).map(|job| &job.site).collect();
-    let crew = Crew::open(leader, way, false).await?.joined_by(if way.has_sentry() { &others } else { &[] }).await?;
+    let crew = Crew::open(leader, way, Around::default()).await?.joined_by(if way.has_sentry() { &others } else { &[] }).await?;
     for job in jobs {
         shadow::create_schemas(&mut control, &job.names).await?;
         // One of an attempt that was cut off.
