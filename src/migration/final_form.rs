@@ -100,7 +100,7 @@ pub async fn counter_to_reach(job: &Job, link: &mut Link) -> Result<Option<u64>,
     if job.sets_counter || !job.source.columns.iter().any(counts) || !job.shadow.columns.iter().any(counts) {
         return Ok(None);
     }
-    let (source, shadow) = (counter(link, &job.names.source).await?, counter(link, &job.names.shadow).await?);
+    let (source, shadow) = (counter(job, link, &job.names.source).await?, counter(job, link, &job.names.shadow).await?);
     Ok(Some(source).filter(|source| *source > shadow))
 }
 
@@ -163,12 +163,15 @@ fn counts(column: &Column) -> bool {
     column.extra.to_ascii_lowercase().contains("auto_increment")
 }
 
-/// The number that the server would give next. Read out of SHOW CREATE TABLE, which is the quickest to tell; where MariaDB's
-/// NO_TABLE_OPTIONS has that leave it out, out of the dictionary.
-async fn counter(link: &mut Link, table: &TableName) -> Result<u64, upstream::Error> {
+/// The number that the server would give next. Read out of SHOW CREATE TABLE, which is the quickest to tell; where the sql_mode has that
+/// leave it out (MySQL's ANSI, MariaDB's NO_TABLE_OPTIONS), out of the dictionary, as it is now and not as MySQL remembers it.
+async fn counter(job: &Job, link: &mut Link, table: &TableName) -> Result<u64, upstream::Error> {
     let rows = link.texts(&format!("SHOW CREATE TABLE {}", table.quoted())).await?;
     if let Some(counter) = rows.first().and_then(|row| told_counter(row.get(1)?)) {
         return Ok(counter);
+    }
+    if !job.facts.is_mariadb {
+        link.run("SET SESSION information_schema_stats_expiry = 0").await?;
     }
     let sql = format!(
         "SELECT AUTO_INCREMENT FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",

@@ -74,7 +74,7 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Err
     triggers::clear(&mut grip.link, &names.shadow).await?;
     let mut shadow_table = describe::table(&mut grip.link, &names.shadow).await?;
     let has_helper = final_form::without_helper(&mut shadow_table);
-    let mapping = mapping::relate(&source, &shadow_table, &checked.clauses).map_err(|error| {
+    let mut mapping = mapping::relate(&source, &shadow_table, &checked.clauses).map_err(|error| {
         let code = if matches!(error, mapping::NoMapping::KeyChanges { .. }) { 1235 } else { 1173 };
         Refusal::new(code, *b"42000", format!("{}: {error}", names.source))
     })?;
@@ -85,7 +85,7 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Err
             .await
             .map_err(|error| if error.is_lost() { Error::from(error) } else { final_form::no_helper(&names, &error).into() })?;
     }
-    let mut server = in_place::server_for(&grip.server, &names, &source, &checked.clauses, &grip.stored.specification).await?;
+    let mut server = in_place::server_for(grip, &names, &source, &checked.clauses, &mut mapping).await?;
     if keys.needs_utc() {
         preflight::check_time_zone(&names.source, &source, &shadow_table, &mapping)?;
         server = server.in_utc();

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use crate::ids::{TableName, quote_identifier};
-use crate::schema::mapping::Mapping;
+use crate::schema::mapping::{Mapping, Pair};
 use crate::upstream::Share;
 
 /// One row's key as SQL literals, in the order of the key's columns.
@@ -30,6 +30,30 @@ pub enum Rows {
     Under(Vec<Literals>),
 }
 
+/// How a column of the source is read so that the shadow's gets what the server's own ALTER would have put there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    AsIs,
+    /// NULL is read as the default.
+    OrDefault,
+    /// JSON takes a number or a time that is written as text, as ALTER writes it, and refuses the value itself.
+    Text,
+}
+
+impl Reading {
+    fn of(pair: &Pair, mapping: &Mapping) -> Self {
+        const WRITTEN: [&str; 12] =
+            ["tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double", "year", "date", "time", "datetime"];
+        if mapping.defaulted.contains(&pair.source.name) {
+            Self::OrDefault
+        } else if pair.shadow.data_type == "json" && WRITTEN.contains(&pair.source.data_type.as_str()) {
+            Self::Text
+        } else {
+            Self::AsIs
+        }
+    }
+}
+
 /// Texts that depend only on the two tables.
 #[derive(Clone, Debug)]
 pub struct Statements {
@@ -38,7 +62,7 @@ pub struct Statements {
     force: String,
     source_key: Vec<String>,
     shadow_key: Vec<String>,
-    source_columns: Vec<String>,
+    source_columns: Vec<(String, Reading)>,
     shadow_columns: String,
     /// A column of the shadow that can be set: a row that stays as it is, is told so by giving this its own value.
     kept: String,
@@ -73,7 +97,7 @@ impl Statements {
             force: format!("FORCE INDEX ({})", quote_identifier(&mapping.key.source_index)),
             source_key: mapping.key.columns.iter().map(|pair| quote_identifier(&pair.source.name)).collect(),
             shadow_key: mapping.key.columns.iter().map(|pair| quote_identifier(&pair.shadow.name)).collect(),
-            source_columns: mapping.pairs.iter().map(|pair| quote_identifier(&pair.source.name)).collect(),
+            source_columns: mapping.pairs.iter().map(|pair| (quote_identifier(&pair.source.name), Reading::of(pair, mapping))).collect(),
             kept: mapping.pairs.first().map_or_else(String::new, |pair| quote_identifier(&pair.shadow.name)),
             key_beside: beside.map(|pair| (quote_identifier(&pair.source.name), quote_identifier(&pair.shadow.name))).collect(),
             filled: mapping.filled.iter().map(|(name, value)| (quote_identifier(name), *value)).collect(),
@@ -261,7 +285,7 @@ impl Statements {
         format!(
             "INSERT INTO {scratch} ({}) SELECT {} FROM {} {} WHERE {}",
             self.scratch_columns(),
-            self.source_columns.iter().chain(self.key_beside.iter().map(|(source, _)| source)).cloned().collect::<Vec<_>>().join(", "),
+            self.read_columns("").chain(self.key_beside.iter().map(|(source, _)| source.clone())).collect::<Vec<_>>().join(", "),
             self.source,
             self.force,
             chosen(&self.source_key, rows)
@@ -294,8 +318,15 @@ impl Statements {
 
     /// Their values; `prefix` stands before each column of the source.
     fn values(&self, prefix: &str) -> String {
-        let columns = self.source_columns.iter().map(|name| format!("{prefix}{name}"));
-        columns.chain(self.filled.iter().map(|(_, value)| (*value).to_owned())).collect::<Vec<_>>().join(", ")
+        self.read_columns(prefix).chain(self.filled.iter().map(|(_, value)| (*value).to_owned())).collect::<Vec<_>>().join(", ")
+    }
+
+    fn read_columns(&self, prefix: &str) -> impl Iterator<Item = String> {
+        self.source_columns.iter().map(move |(name, reading)| match reading {
+            Reading::AsIs => format!("{prefix}{name}"),
+            Reading::OrDefault => format!("IFNULL({prefix}{name}, DEFAULT({prefix}{name}))"),
+            Reading::Text => format!("CAST({prefix}{name} AS CHAR CHARACTER SET utf8mb4)"),
+        })
     }
 
     fn key_expressions_of(&self, alias: &str) -> String {
@@ -399,7 +430,7 @@ mod tests {
         pairs.push(pair("a,`b", "c"));
         let expressions: Vec<String> = key.iter().map(|pair| quote_identifier(&pair.source.name)).collect();
         let key = SharedKey { source_index: "PRIMARY".into(), columns: key };
-        let mapping = Mapping { pairs, key, filled: vec![("n".into(), "0")], helper: None };
+        let mapping = Mapping { pairs, key, filled: vec![("n".into(), "0")], defaulted: Vec::new(), helper: None };
         Statements::new(
             &TableName::new("db", "t"),
             &TableName::new("~shadow_db", "t"),

@@ -130,6 +130,7 @@ pub(super) fn reading(code: u8, metadata: [u8; 2], kind: &KeyKind) -> Option<Rea
         (KeyKind::String { fixed_len, .. }, code::VARCHAR | code::VAR_STRING | code::STRING) => {
             Some(Reading::String { fixed_len: *fixed_len })
         }
+        (KeyKind::Fixed(fixed), code::STRING) => Some(Reading::String { fixed_len: Some(fixed.length()) }),
         (KeyKind::Decimal, code::NEWDECIMAL) => {
             Some(Reading::Decimal { precision: usize::from(metadata[0]), scale: usize::from(metadata[1]) })
         }

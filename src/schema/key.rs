@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 use std::fmt::Write as _;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::ids::quote_identifier;
 
@@ -18,7 +19,7 @@ pub enum KeyValue {
     Int(i64),
     /// An unsigned integer, or an ENUM's index.
     UInt(u64),
-    /// A string's bytes as the table stores them; BINARY(n) with all its n bytes, CHAR(n) without trailing blanks.
+    /// A string's bytes as the table stores them, or those of a UUID or an address; BINARY(n) with all its n bytes, CHAR(n) without trailing blanks.
     Bytes(Box<[u8]>),
     /// A decimal, date, time or year as the server writes it.
     Text(String),
@@ -78,6 +79,51 @@ pub enum KeyKind {
         /// Digits of the fraction, 0 to 6.
         fsp: u8,
     },
+    /// MariaDB's types of a fixed number of bytes; its log holds them in the order of the text, without trailing zeros.
+    Fixed(Fixed),
+}
+
+/// A type of a fixed number of bytes, with a text of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fixed {
+    /// UUID.
+    Uuid,
+    /// INET6.
+    Inet6,
+    /// INET4.
+    Inet4,
+}
+
+impl Fixed {
+    /// How many bytes a value has.
+    pub fn length(self) -> u32 {
+        if self == Self::Inet4 { 4 } else { 16 }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Uuid => "uuid",
+            Self::Inet6 => "inet6",
+            Self::Inet4 => "inet4",
+        }
+    }
+
+    fn parse(self, text: &str) -> Option<Vec<u8>> {
+        match self {
+            Self::Uuid => from_hex(&text.replace('-', "")).filter(|bytes| bytes.len() == 16),
+            Self::Inet6 => text.parse().ok().map(|address: Ipv6Addr| address.octets().to_vec()),
+            Self::Inet4 => text.parse().ok().map(|address: Ipv4Addr| address.octets().to_vec()),
+        }
+    }
+
+    /// As hexadecimal digits where the bytes are not a value of the type, which the server then refuses.
+    fn text(self, bytes: &[u8]) -> String {
+        match (self, <[u8; 16]>::try_from(bytes), <[u8; 4]>::try_from(bytes)) {
+            (Self::Inet6, Ok(octets), _) => Ipv6Addr::from(octets).to_string(),
+            (Self::Inet4, _, Ok(octets)) => Ipv4Addr::from(octets).to_string(),
+            _ => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        }
+    }
 }
 
 /// A text that is no value of the column's type.
@@ -95,7 +141,7 @@ pub struct KeyColumn {
 }
 
 impl KeyKind {
-    /// Tells whether comparing values here gives exactly the server's order. Not for collated strings, decimals and times.
+    /// Tells whether comparing values here gives exactly the server's order. Not for collated strings, decimals, times and UUIDs.
     pub fn is_ordered(&self) -> bool {
         match self {
             Self::Int { .. }
@@ -107,6 +153,7 @@ impl KeyKind {
             | Self::Set
             | Self::Bit => true,
             Self::String { binary, .. } => *binary,
+            Self::Fixed(fixed) => *fixed != Fixed::Uuid,
             Self::Decimal | Self::Time { .. } | Self::Float => false,
         }
     }
@@ -125,6 +172,7 @@ impl KeyKind {
             Self::Bit => "bit",
             Self::Float => "floating point",
             Self::Timestamp { .. } => "timestamp",
+            Self::Fixed(fixed) => fixed.title(),
         }
     }
 }
@@ -156,8 +204,8 @@ pub(super) fn float(number: f64) -> KeyValue {
 
 impl KeyColumn {
     /// The kind of a column from its row in information_schema.columns (DATA_TYPE, COLUMN_TYPE, CHARACTER_SET_NAME,
-    /// COLLATION_NAME); none where the type cannot be a migration's key: one that no unique index can hold whole, or of
-    /// one server only (UUID, INET6). The values of a TIMESTAMP are in UTC, and so must the connection be.
+    /// COLLATION_NAME); none where the type cannot be a migration's key: one that no unique index can hold
+    /// whole. The values of a TIMESTAMP are in UTC, and so must the connection be.
     pub fn from_information_schema(data_type: &str, column_type: &str, charset: Option<&str>, collation: Option<&str>) -> Option<KeyKind> {
         let column_type = column_type.to_ascii_lowercase();
         let int = |bytes| Some(KeyKind::Int { bytes, unsigned: column_type.contains("unsigned") });
@@ -179,6 +227,9 @@ impl KeyColumn {
             "bit" => Some(KeyKind::Bit),
             "float" | "double" => Some(KeyKind::Float),
             "timestamp" => Some(KeyKind::Timestamp { fsp: fsp() }),
+            "uuid" => Some(KeyKind::Fixed(Fixed::Uuid)),
+            "inet6" => Some(KeyKind::Fixed(Fixed::Inet6)),
+            "inet4" => Some(KeyKind::Fixed(Fixed::Inet4)),
             "binary" => Some(binary(Some(length_of(&column_type).unwrap_or(1)))),
             "varbinary" => Some(binary(None)),
             "char" | "varchar" => {
@@ -192,6 +243,9 @@ impl KeyColumn {
     /// The value as an SQL literal that means the same under every character set, sql_mode and time zone of a connection.
     /// A string carries no collation of its own, so that comparing it with a column goes by the column's.
     pub fn literal(&self, value: &KeyValue) -> String {
+        if let (KeyKind::Fixed(fixed), KeyValue::Bytes(bytes)) = (&self.kind, value) {
+            return format!("'{}'", fixed.text(bytes));
+        }
         match value {
             KeyValue::Null => "NULL".to_owned(),
             KeyValue::Int(number) => number.to_string(),
@@ -250,6 +304,7 @@ impl KeyColumn {
             // The sum of an ENUM and 0 is a DOUBLE on both servers, written without a fraction.
             KeyKind::Enum | KeyKind::Set | KeyKind::Bit => text.parse().map(KeyValue::UInt).map_err(|_| bad),
             KeyKind::Float => text.parse().map(float).map_err(|_| bad),
+            KeyKind::Fixed(fixed) => Ok(KeyValue::Bytes(fixed.parse(text).ok_or(bad)?.into())),
             KeyKind::String { fixed_len, .. } => Ok(padded(&from_hex(text).ok_or(bad)?, *fixed_len)),
             KeyKind::Decimal
             | KeyKind::Date
@@ -291,8 +346,24 @@ mod tests {
     }
 
     #[test]
+    fn uuids_and_addresses_are_read_and_written() {
+        for (data_type, text, literal) in [
+            ("uuid", "123e4567-e89b-12d3-a456-426655440000", "'123e4567e89b12d3a456426655440000'"),
+            ("inet6", "2001:db8::", "'2001:db8::'"),
+            ("inet6", "::ffff:1.2.3.4", "'::ffff:1.2.3.4'"),
+            ("inet4", "1.2.3.0", "'1.2.3.0'"),
+        ] {
+            let column = column(data_type, data_type, None);
+            let value = column.parse_text(Some(text.as_bytes())).unwrap();
+            assert_eq!(column.literal(&value), literal);
+            assert_eq!(column.parse_text(Some(literal.trim_matches('\'').as_bytes())).unwrap(), value);
+            assert!(column.parse_text(Some(b"x")).is_err());
+        }
+    }
+
+    #[test]
     fn types_that_no_whole_index_holds_are_no_keys() {
-        for data_type in ["json", "geometry", "uuid", "inet6", "text", "blob", "vector"] {
+        for data_type in ["json", "geometry", "text", "blob", "vector"] {
             assert_eq!(KeyColumn::from_information_schema(data_type, data_type, Some("utf8mb4"), Some("utf8mb4_bin")), None, "{data_type}");
         }
     }

@@ -31,8 +31,32 @@ pub struct Mapping {
     pub key: SharedKey,
     /// Columns of the shadow that are new, NOT NULL and without a default, with the value that each row gets.
     pub filled: Vec<(String, &'static str)>,
+    /// Columns of the source whose NULL becomes their default where the shadow's takes no NULL: MariaDB, where its own ALTER would be one in
+    /// place.
+    pub defaulted: Vec<String>,
     /// What the shadow needs until the swap so that its rows can be found by the key.
     pub helper: Option<Helper>,
+}
+
+impl Mapping {
+    /// A value of the key may become another one in the shadow, where the sql_mode is not strict.
+    pub fn may_cut_key(&self) -> bool {
+        self.key.columns.iter().any(|pair| !pair.source.has_type_of(&pair.shadow) && !holds_all(&pair.source, &pair.shadow))
+    }
+}
+
+/// Whether a column takes every value of another as it is. Says no where it does not know.
+fn holds_all(source: &Column, shadow: &Column) -> bool {
+    let bytes = |column: &Column| ["tinyint", "smallint", "mediumint", "int", "bigint"].iter().position(|kind| *kind == column.data_type);
+    let is_unsigned = |column: &Column| column.column_type.contains("unsigned");
+    match (bytes(source), bytes(shadow)) {
+        (Some(from), Some(to)) => match (is_unsigned(source), is_unsigned(shadow)) {
+            (true, false) => to > from,
+            (false, true) => false,
+            _ => to >= from,
+        },
+        _ => false,
+    }
 }
 
 /// The name of the helper's index, and the beginning of its columns' names.
@@ -163,11 +187,11 @@ fn with_key(source: &Table, shadow: &Table, pairs: Vec<Pair>) -> Result<Mapping,
             })
     };
     if let Some(key) = keys.iter().find(is_shared) {
-        return Ok(Mapping { pairs, key: key.clone(), filled, helper: None });
+        return Ok(Mapping { pairs, key: key.clone(), filled, defaulted: Vec::new(), helper: None });
     }
     for key in keys {
         match helped(key) {
-            Ok((key, helper)) => return Ok(Mapping { pairs, key, filled, helper: Some(helper) }),
+            Ok((key, helper)) => return Ok(Mapping { pairs, key, filled, defaulted: Vec::new(), helper: Some(helper) }),
             Err(reason) => why = reason,
         }
     }
@@ -251,6 +275,26 @@ mod tests {
 
     fn names(mapping: &Mapping) -> Vec<(&str, &str)> {
         mapping.pairs.iter().map(|pair| (pair.source.name.as_str(), pair.shadow.name.as_str())).collect()
+    }
+
+    #[test]
+    fn integers_that_hold_all_of_others() {
+        let column = |kind: &str| Column {
+            data_type: kind.split(' ').next().unwrap_or_default().into(),
+            column_type: kind.into(),
+            ..Column::default()
+        };
+        for (source, shadow, holds) in [
+            ("int", "bigint", true),
+            ("int unsigned", "bigint", true),
+            ("int unsigned", "bigint unsigned", true),
+            ("int unsigned", "int", false),
+            ("int", "bigint unsigned", false),
+            ("int", "smallint", false),
+            ("varchar", "varchar", false),
+        ] {
+            assert_eq!(holds_all(&column(source), &column(shadow)), holds, "{source} in {shadow}");
+        }
     }
 
     #[test]

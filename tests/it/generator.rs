@@ -1,8 +1,8 @@
 //! The generator: tables, ALTERs, writes and settings of the server at random, each done twice as a case of the catalogue is.
 //!
 //! What differs is made smaller until nothing can be left out of it, and printed as a folder of the catalogue.
-//! `TIDEGATE_TEST_RUNS=1000`, `TIDEGATE_TEST_SEED=n` (the first run's; the next ones count on), `TIDEGATE_TEST_FOUND=directory`
-//! for the folders of what was found.
+//! `TIDEGATE_TEST_RUNS=1000`, `TIDEGATE_TEST_SEED=n` (the first run's; the next ones count on), `TIDEGATE_TEST_AGAIN=n` (each so often, for what
+//! happens rarely), `TIDEGATE_TEST_FOUND=directory` for the folders of what was found.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,6 +44,7 @@ async fn judged(lab: &Lab, recipe: &Recipe, nth: usize) -> Verdict {
 async fn random_alters_end_as_the_servers_own(kind: Kind) -> Result<()> {
     let (runs, first) = (number("TIDEGATE_TEST_RUNS", RUNS), number("TIDEGATE_TEST_SEED", 1));
     let lab = Arc::new(catalogue::start(kind).await?);
+    let again = number("TIDEGATE_TEST_AGAIN", 1);
     let own_mode: Option<String> = lab.server.connect().await?.query_first("SELECT @@global.sql_mode").await?;
     let began = Instant::now();
     let (mut counts, mut shown) = (BTreeMap::<String, u64>::new(), BTreeMap::new());
@@ -53,7 +54,7 @@ async fn random_alters_end_as_the_servers_own(kind: Kind) -> Result<()> {
         while let Some(next) = seeds.next_if(|next| next / draw::SHARE_SETTINGS == seed / draw::SHARE_SETTINGS) {
             group.push(next);
         }
-        let recipes: Vec<Recipe> = group.into_iter().map(|seed| draw::recipe(kind, seed)).collect();
+        let recipes: Vec<Recipe> = group.into_iter().flat_map(|seed| (0..again).map(move |_| draw::recipe(kind, seed))).collect();
         let mode = recipes[0].sql_mode.clone().or(own_mode.clone()).unwrap_or_default();
         lab.sql(&[&format!("SET GLOBAL time_zone = '{}', GLOBAL sql_mode = '{mode}'", recipes[0].time_zone)]).await?;
         for (recipe, verdict) in all(&lab, recipes).await? {
@@ -68,6 +69,9 @@ async fn random_alters_end_as_the_servers_own(kind: Kind) -> Result<()> {
             }
         }
     }
+    for line in lab.proxy.log().lines().filter(|line| line.contains("interrupted; goes on")).take(20) {
+        println!("{line}");
+    }
     println!("{kind}: {runs} runs from seed {first} in {:.0} s: {counts:?}", began.elapsed().as_secs_f64());
     let same = counts.get("the same table").copied().unwrap_or(0);
     let differing = counts.get("different").copied().unwrap_or(0);
@@ -79,14 +83,14 @@ async fn random_alters_end_as_the_servers_own(kind: Kind) -> Result<()> {
 
 /// Judges several at the same time.
 async fn all(lab: &Arc<Lab>, recipes: Vec<Recipe>) -> Result<Vec<(Recipe, Verdict)>> {
-    let mut waiting = recipes.into_iter();
+    let mut waiting = recipes.into_iter().enumerate();
     let (mut workers, mut results) = (tokio::task::JoinSet::new(), Vec::new());
     loop {
         while workers.len() < AT_ONCE {
-            let Some(recipe) = waiting.next() else { break };
+            let Some((nth, recipe)) = waiting.next() else { break };
             let lab = lab.clone();
             workers.spawn(async move {
-                let verdict = judged(&lab, &recipe, 0).await;
+                let verdict = judged(&lab, &recipe, nth).await;
                 (recipe, verdict)
             });
         }

@@ -1,5 +1,7 @@
 //! A row's checksum as an SQL expression that gives the same on both sides. Pure.
 
+use std::collections::HashSet;
+
 use crate::ids::quote_identifier;
 use crate::schema::mapping::Pair;
 use crate::schema::table::Column;
@@ -21,7 +23,14 @@ pub fn row(pairs: &[Pair], side: Side, prefix: &str) -> String {
     let of = |pair: &'_ Pair| if side == Side::Source { pair.source.clone() } else { pair.shadow.clone() };
     // Which kind a column is of, and whether it may be NULL, is asked of both, so that both sides sum up the same.
     let (integers, others): (Vec<&Pair>, Vec<&Pair>) = pairs.iter().partition(|pair| is_integer(&pair.source) && is_integer(&pair.shadow));
-    let mut parts: Vec<String> = others.iter().map(|pair| value(&of(pair), prefix)).collect();
+    // Texts of several collations are no text together.
+    let collations: HashSet<&str> = pairs
+        .iter()
+        .flat_map(|pair| [&pair.source, &pair.shadow])
+        .filter(|column| is_plain_text(column))
+        .map(|column| column.collation.as_str())
+        .collect();
+    let mut parts: Vec<String> = others.iter().map(|pair| value(&of(pair), prefix, collations.len() < 2)).collect();
     let turned = integers.iter().enumerate().map(|(n, pair)| {
         let name = format!("{prefix}{}", quote_identifier(&of(pair).name));
         let name = if is_nullable(pair) { format!("IFNULL({name}, 0)") } else { name };
@@ -56,12 +65,17 @@ fn is_integer(column: &Column) -> bool {
     matches!(column.data_type.to_ascii_lowercase().as_str(), "tinyint" | "smallint" | "mediumint" | "int" | "bigint")
 }
 
+fn is_plain_text(column: &Column) -> bool {
+    let data_type = column.data_type.to_ascii_lowercase();
+    column.charset == "utf8mb4" && (data_type.ends_with("char") || data_type.ends_with("text"))
+}
+
 /// One column's value as bytes or plain text, free of character set conversions.
-fn value(column: &Column, prefix: &str) -> String {
+fn value(column: &Column, prefix: &str, takes_text: bool) -> String {
     let name = format!("{prefix}{}", quote_identifier(&column.name));
     match column.data_type.to_ascii_lowercase().as_str() {
         // The engine's connections speak utf8mb4: such text goes into the checksum as it is.
-        "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" if column.charset == "utf8mb4" => name,
+        _ if is_plain_text(column) && takes_text => name,
         "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "enum" | "set" => format!("CAST({name} AS BINARY)"),
         "json" => format!("CAST({name} AS CHAR)"),
         "bit" => format!("({name} + 0)"),

@@ -39,6 +39,9 @@ const FEW: usize = 1000;
 /// How often a key that changes all the time is looked at.
 const ROUNDS: usize = 5;
 
+/// How often rows are converted anew that the server's own ALTER takes when it is asked.
+const CONVERSIONS_MOST: u32 = 5;
+
 /// What a chunk's comparison needs.
 struct Comparison {
     job: Job,
@@ -147,34 +150,65 @@ impl Comparison {
 
     async fn chunk(&self, links: &mut Links, range: &KeyRange) -> Result<(), Error> {
         let rows = Rows::In(self.job.keys.range(range));
+        self.check_moments(&mut links.source, &rows).await?;
         let sum = |row: &str| format!("COUNT(*), COALESCE(BIT_XOR({row}), 0)");
         let shadow_sql = self.job.statements.of_shadow(&sum(&self.shadow_checksum), &rows);
         let (source, shadow) =
-            tokio::join!(self.source_sum(&mut links.source, &links.scratch, &rows, &sum), links.shadow.texts(&shadow_sql));
-        if source? == shadow? { Ok(()) } else { self.key_by_key(links, range).await }
+            tokio::join!(self.source_sum(&mut links.source, &links.scratch, range, &sum), links.shadow.texts(&shadow_sql));
+        // Equal sums say nothing about rows whose key has become another one on the way, on both sides alike.
+        let is_equal = source? == shadow? && (!self.job.mapping.may_cut_key() || self.cut_keys(&mut links.source, &rows).await?.is_empty());
+        if is_equal { Ok(()) } else { self.key_by_key(links, range).await }
+    }
+
+    /// Keys of the source that the shadow does not have.
+    async fn cut_keys(&self, link: &mut Link, rows: &Rows) -> Result<HashSet<Key>, Error> {
+        let statements = &self.job.statements;
+        let all = link.rows(&statements.of_source(&self.job.keys.expressions().join(", "), rows)).await?;
+        let shared = link.rows(&statements.joined("1", &self.job.names.shadow.quoted(), rows)).await?;
+        let (all, shared) = (self.checksums(&all)?, self.checksums(&shared)?);
+        Ok(all.into_keys().filter(|key| !shared.contains_key(key)).collect())
+    }
+
+    /// Puts the source's rows into the scratch table as the ALTER would. A row that the server refuses may be gone the next moment.
+    async fn convert(&self, link: &mut Link, scratch: &str, rows: &Rows, range: &KeyRange) -> Result<(), Error> {
+        let mut tries = 0;
+        loop {
+            link.run(&format!("DELETE FROM {scratch}")).await?;
+            let error = match link.run(&self.job.statements.convert_into(scratch, rows)).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_lost() => return Err(error.into()),
+                Err(error) => error,
+            };
+            tries += 1;
+            let refusal = oracle::refusal_of_range(&self.job, range).await;
+            if refusal.is_some() || tries > CONVERSIONS_MOST {
+                return Err(refusal.map_or_else(|| error.into(), Error::from));
+            }
+            tracing::debug!(migration = %self.job.id, table = %self.job.names.source, %error, tries, "the server takes the rows that could not be converted; trying again");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     async fn source_sum(
         &self,
         link: &mut Link,
         scratch: &str,
-        rows: &Rows,
+        range: &KeyRange,
         sum: &impl Fn(&str) -> String,
-    ) -> Result<Vec<Vec<String>>, upstream::Error> {
+    ) -> Result<Vec<Vec<String>>, Error> {
+        let rows = Rows::In(self.job.keys.range(range));
         if !self.converts {
-            return link.texts(&self.job.statements.of_source(&sum(&self.source_checksum), rows)).await;
+            return Ok(link.texts(&self.job.statements.of_source(&sum(&self.source_checksum), &rows)).await?);
         }
-        link.run(&format!("DELETE FROM {scratch}")).await?;
-        link.run(&self.job.statements.convert_into(scratch, rows)).await?;
-        link.texts(&format!("SELECT {} FROM {scratch}", sum(&self.source_checksum))).await
+        self.convert(link, scratch, &rows, range).await?;
+        Ok(link.texts(&format!("SELECT {} FROM {scratch}", sum(&self.source_checksum))).await?)
     }
 
     /// Keys that differ now: lacking or different in the shadow, and those that only the shadow has.
-    async fn differences(&self, links: &mut Links, rows: &Rows) -> Result<HashSet<Key>, Error> {
+    async fn differences(&self, links: &mut Links, rows: &Rows, range: &KeyRange) -> Result<HashSet<Key>, Error> {
         let (keys, statements) = (&self.job.keys, &self.job.statements);
         let source_rows = if self.converts {
-            links.source.run(&format!("DELETE FROM {}", links.scratch)).await?;
-            links.source.run(&statements.convert_into(&links.scratch, rows)).await?;
+            self.convert(&mut links.source, &links.scratch, rows, range).await?;
             links.source.rows(&statements.joined(&self.other_checksum, &links.scratch, rows)).await?
         } else {
             let what = format!("{}, {}", keys.expressions().join(", "), self.source_checksum);
@@ -184,7 +218,7 @@ impl Comparison {
         let shadow_rows = links.shadow.rows(&statements.joined(&self.other_checksum, &shadow_name, rows)).await?;
         let wanted = self.checksums(&source_rows)?;
         let mut got = self.checksums(&shadow_rows)?;
-        let mut differ: HashSet<Key> = HashSet::new();
+        let mut differ = if self.job.mapping.may_cut_key() { self.cut_keys(&mut links.source, rows).await? } else { HashSet::new() };
         for (key, checksum) in wanted {
             if got.remove(&key) != Some(checksum) {
                 differ.insert(key);
@@ -209,7 +243,7 @@ impl Comparison {
     /// written anew from the source with each of them, and once more under the lock.
     async fn key_by_key(&self, links: &mut Links, range: &KeyRange) -> Result<(), Error> {
         let chunk = Rows::In(self.job.keys.range(range));
-        let mut suspects = self.differences(links, &chunk).await?;
+        let mut suspects = self.differences(links, &chunk, range).await?;
         for _ in 0..ROUNDS {
             if suspects.is_empty() {
                 return Ok(());
@@ -217,9 +251,9 @@ impl Comparison {
             let watch = self.job.pending.watch(suspects.iter().cloned());
             self.settled(links, &suspects).await?;
             let still = if suspects.len() <= FEW {
-                self.differences(links, &Rows::Under(self.job.keys.all_literals(&suspects))).await?
+                self.differences(links, &Rows::Under(self.job.keys.all_literals(&suspects)), range).await?
             } else {
-                self.differences(links, &chunk).await?
+                self.differences(links, &chunk, range).await?
             };
             self.tail_reaches_now(links).await?;
             suspects.retain(|key| still.contains(key));
@@ -251,6 +285,26 @@ impl Comparison {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    /// MariaDB gives a NULL the moment of the ALTER where a TIMESTAMP column takes none any more: no other moment is that one.
+    async fn check_moments(&self, link: &mut Link, rows: &Rows) -> Result<(), Error> {
+        let fills = |pair: &&Pair| pair.source.is_nullable && !pair.shadow.is_nullable && pair.shadow.data_type == "timestamp";
+        if !self.job.facts.is_mariadb {
+            return Ok(());
+        }
+        for pair in self.job.mapping.pairs.iter().filter(fills) {
+            let what = format!("COUNT(*) - COUNT({})", crate::ids::quote_identifier(&pair.source.name));
+            if link.cell(&self.job.statements.of_source(&what, rows)).await?.as_deref() != Some("0") {
+                let message = format!(
+                    "a row of {} has NULL in the column {}, which becomes the moment of the ALTER where the column takes no NULL any more: that cannot be \
+                     repeated. Fill it first, or give the ALTER to the server itself",
+                    self.job.names.source, pair.source.name
+                );
+                return Err(Refusal::new(1235, *b"42000", message).into());
+            }
         }
         Ok(())
     }

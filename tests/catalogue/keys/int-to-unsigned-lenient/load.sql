@@ -1,0 +1,2 @@
+-- later
+UPDATE t SET id = 37 WHERE id = -128;

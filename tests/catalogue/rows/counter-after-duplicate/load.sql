@@ -1,0 +1,2 @@
+-- later
+INSERT INTO t (c) VALUES ('a ');

@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, a VARCHAR(9) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin, b TEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci, c VARBINARY(9), d VARCHAR(9) CHARACTER SET sjis);
+INSERT INTO t VALUES (1, 'a', 'b', 'c', 'd'), (2, 'ä', 'ß', NULL, NULL);

@@ -1,0 +1,2 @@
+-- numbers become JSON
+MODIFY a JSON, MODIFY b JSON, MODIFY c JSON

@@ -1,0 +1,4 @@
+INSERT INTO t VALUES (4, 5, 6.70, 7.5);
+UPDATE t SET a = 9 WHERE id = 1;
+-- later
+INSERT INTO t VALUES (5, 6, 7.80, 8);

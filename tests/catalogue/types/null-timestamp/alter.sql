@@ -1,0 +1,2 @@
+-- a NULL in a TIMESTAMP that takes none any more
+MODIFY a TIMESTAMP(1) NOT NULL DEFAULT '2020-02-02 02:02:02'
