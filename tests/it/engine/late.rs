@@ -19,6 +19,7 @@ on_both_servers!(
     a_late_row_whose_key_is_cut_is_refused,
     a_late_row_that_would_be_numbered_is_refused,
     a_late_row_that_is_another_ones_by_the_new_collation_is_refused,
+    a_row_that_somebody_else_puts_there_is_not_taken_for_the_late_one,
 );
 
 /// A quiet table whose notes are all different.
@@ -198,4 +199,28 @@ async fn a_late_row_that_is_another_ones_by_the_new_collation_is_refused(kind: K
         lab.assert_nothing_left().await?;
     }
     Ok(())
+}
+
+/// Such as a chunk of an earlier run that the server reads late: what it brings may be older.
+async fn a_row_that_somebody_else_puts_there_is_not_taken_for_the_late_one(kind: Kind) -> Result<()> {
+    let failpoints = Failpoints::new()?;
+    let (name, file) = failpoints.environment();
+    let lab = Lab::start_with(kind, Settings::default(), &[(name, &file)]).await?;
+    let (mut conn, mut admin) = (lab.server.connect().await?, lab.admin().await?);
+    conn.query_drop("CREATE DATABASE shop").await?;
+    conn.query_drop("CREATE TABLE shop.kept (k INT PRIMARY KEY, c INT NOT NULL)").await?;
+    conn.query_drop("INSERT INTO shop.kept VALUES (1, 1), (2, 1), (3, 1)").await?;
+    let id = admin.migrate("shop.kept", "ADD COLUMN x INT", "WITH strategy = 'copy', postpone = true").await?;
+    admin.wait_phase(id, &["ready"], LONG).await?;
+    conn.query_drop("DELETE FROM `~shadow_shop`.kept WHERE k = 1").await?;
+    failpoints.stop_at("apply.placing")?;
+    conn.query_drop("UPDATE shop.kept SET c = 2 WHERE k < 3").await?;
+    failpoints.stopped(LONG).await?;
+    conn.query_drop("INSERT INTO `~shadow_shop`.kept (k, c) VALUES (1, 1)").await?;
+    failpoints.go()?;
+    admin.run(&format!("CUTOVER MIGRATION {id}")).await?;
+    admin.wait_done(id, LONG).await?;
+    let rows: Vec<(i32, i32)> = conn.query("SELECT k, c FROM shop.kept ORDER BY k").await?;
+    ensure!(rows == [(1, 2), (2, 2), (3, 1)], "{rows:?}");
+    lab.assert_nothing_left().await
 }
