@@ -338,6 +338,7 @@ pub fn parked_by_another() -> Error {
 
 /// Connects, takes the lease, reads the store. `None` where this server does not know the migration.
 pub async fn take_hold(around: &Surroundings, board: &Arc<Board>, id: MigrationId) -> Result<Option<Grip>, Error> {
+    crate::failpoints::reach("runner.lease").await?;
     let mut link = around.server.connect_engine().await?;
     let facts = Facts::read(&mut link).await?;
     if !take_lease(&mut link, id, 3).await? {
