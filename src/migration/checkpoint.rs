@@ -322,9 +322,10 @@ pub async fn set_swapped(link: &mut Link, id: MigrationId, phase: Phase, swaps: 
 ///
 /// # Errors
 /// As the server says.
-pub async fn set_turned(link: &mut Link, id: MigrationId, position: &Position) -> Result<(), Error> {
+pub async fn set_turned(link: &mut Link, id: MigrationId, owner: &Owner, position: &Position) -> Result<(), Error> {
     let file = literal(&position.file);
-    set(link, id, &format!("binlog_file = {file}, binlog_position = {}, is_turned = 1", position.offset)).await
+    let columns = format!("binlog_file = {file}, binlog_position = {}, is_turned = 1", position.offset);
+    set_while(link, id, &columns, Some(owner)).await
 }
 
 /// Stores the foreign keys that the table shall have after the swap.
@@ -435,8 +436,8 @@ pub async fn clear_start(link: &mut Link, id: MigrationId) -> Result<(), Error> 
 ///
 /// # Errors
 /// As the server says.
-pub async fn set_progress(link: &mut Link, id: MigrationId, progress: &Progress) -> Result<(), Error> {
-    set(link, id, &progress_columns(progress)).await
+pub async fn set_progress(link: &mut Link, id: MigrationId, owner: &Owner, progress: &Progress) -> Result<(), Error> {
+    set_while(link, id, &progress_columns(progress), Some(owner)).await
 }
 
 fn progress_columns(progress: &Progress) -> String {
@@ -505,7 +506,22 @@ pub async fn set_wish(link: &mut Link, id: MigrationId, is_paused: bool, is_canc
 }
 
 async fn set(link: &mut Link, id: MigrationId, assignments: &str) -> Result<(), Error> {
-    let sql = format!("UPDATE `tidegate`.`migrations` SET {assignments} WHERE migration_id = {id}");
+    set_while(link, id, assignments, None).await
+}
+
+/// The run that may store: what one that has lost its lease sent last is not carried out however late the server reads it.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    /// The lease's name.
+    pub lease: String,
+    /// The connection that has it.
+    pub connection: u32,
+}
+
+async fn set_while(link: &mut Link, id: MigrationId, assignments: &str, owner: Option<&Owner>) -> Result<(), Error> {
+    let only =
+        owner.map_or_else(String::new, |Owner { lease, connection }| format!(" AND IS_USED_LOCK({}) = {connection}", literal(lease)));
+    let sql = format!("UPDATE `tidegate`.`migrations` SET {assignments} WHERE migration_id = {id}{only}");
     match tokio::time::timeout(PATIENCE, link.run(&sql)).await {
         Ok(result) => result,
         Err(_) => Err(Error::Lost(format!("the store does not answer within {PATIENCE:?}"))),

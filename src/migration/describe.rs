@@ -40,15 +40,14 @@ pub async fn table(link: &mut Link, name: &TableName) -> Result<Table, Error> {
             }
         })
         .collect();
-    let parts = link
-        .texts(&format!(
-            "SELECT INDEX_NAME, NON_UNIQUE, COLUMN_NAME, SUB_PART, NULLABLE FROM information_schema.STATISTICS WHERE {this} \
-             ORDER BY INDEX_NAME <> 'PRIMARY', INDEX_NAME, SEQ_IN_INDEX"
-        ))
-        .await?;
+    // The dictionary's view does not tell the indexes' order, by which InnoDB chooses the clustered one.
+    let parts = match link.texts(&format!("SHOW INDEX FROM {}", name.quoted())).await {
+        Err(error) if matches!(error.code(), Some(1146 | 1049)) => Vec::new(),
+        parts => parts?,
+    };
     let mut indexes: Vec<Index> = Vec::new();
     for row in parts {
-        let [index, non_unique, column, sub_part, nullable] = row.as_slice() else { continue };
+        let [_, non_unique, index, _, column, _, _, sub_part, _, nullable, ..] = row.as_slice() else { continue };
         let part =
             Part { column: (!column.is_empty()).then(|| column.clone()), has_prefix: !sub_part.is_empty(), is_nullable: nullable == "YES" };
         match indexes.last_mut().filter(|last| last.name == *index) {

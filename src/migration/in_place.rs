@@ -11,6 +11,7 @@ use super::shadow::Names;
 use crate::schema::mapping::{Mapping, Pair};
 use crate::schema::table::Table;
 use crate::sql::alter::Clause;
+use crate::sql::references;
 use crate::upstream::{Error, Server};
 
 /// The server for the engine's work on the source's values: one that takes every date as it is, where the server's own ALTER would. Notes in
@@ -23,7 +24,9 @@ pub async fn server_for(grip: &Grip, names: &Names, source: &Table, clauses: &[C
     let takes_no_null = |pair: &&Pair| pair.source.is_nullable && !pair.shadow.is_nullable && pair.source.default.is_some();
     let has_null = grip.facts.is_mariadb && mapping.pairs.iter().any(|pair| takes_no_null(&pair));
     let copies = clauses.iter().any(|clause| matches!(clause, Clause::Algorithm(word) if word.eq_ignore_ascii_case("COPY")));
-    if !has_dates && !has_null || copies {
+    // With checks, the server copies where a foreign key is added.
+    let adds_foreign_keys = !references::of(&grip.stored.specification).is_empty();
+    if !has_dates && !has_null || copies || adds_foreign_keys {
         return Ok(grip.server.clone());
     }
     if probe::ask(&grip.server, names, None, &format!("ALGORITHM=INPLACE, {}", grip.stored.specification)).await?.is_some() {

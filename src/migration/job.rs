@@ -16,6 +16,9 @@ use crate::schema::table::Table;
 /// Keys that may wait to be applied before the tail pauses.
 pub const PENDING_MOST: usize = 1_000_000;
 
+/// Copy workers of one migration.
+pub const COPY_WORKERS_MOST: usize = 64;
+
 /// One run of a migration that copies, or of its way back.
 #[derive(Clone)]
 pub struct Job {
@@ -64,6 +67,6 @@ impl Job {
         let configured = (self.config.copy.workers > 0).then_some(self.config.copy.workers);
         // MariaDB's INSERT … SELECT holds the table's AUTO_INCREMENT lock to its end: more workers only wait for each other.
         let measured = if self.facts.is_mariadb { 1 } else { 4 };
-        self.options.copy_workers.or(configured).unwrap_or(measured).clamp(1, 64)
+        self.options.copy_workers.or(configured).unwrap_or(measured).clamp(1, COPY_WORKERS_MOST)
     }
 }

@@ -60,25 +60,18 @@ pub fn check_specification(specification: &str) -> Result<Vec<Clause>, Error> {
     Ok(clauses)
 }
 
-/// Checks server and table. `link` is one of the engine's; `has_window`: a revert window is asked for.
+/// Checks server and table. `link` is one of the engine's.
 ///
 /// # Errors
 /// A [`Refusal`], or the server.
-pub async fn check(
-    link: &mut Link,
-    facts: &Facts,
-    table: &TableName,
-    specification: &str,
-    wish: Protocol,
-    has_window: bool,
-) -> Result<Checked, Error> {
+pub async fn check(link: &mut Link, facts: &Facts, table: &TableName, specification: &str, wish: Protocol) -> Result<Checked, Error> {
     let clauses = check_specification(specification)?;
     check_account(link, facts).await?;
     check_log(link, facts).await?;
     let table = check_table(link, table).await?;
     let names = Names::of(&table);
     let way = protocol::choose(wish, facts, &names)?;
-    foreign_keys::check(link, facts, &table, specification, way.carries_foreign_keys(facts), has_window).await?;
+    foreign_keys::check(link, facts, &table, specification, way.carries_foreign_keys(facts)).await?;
     protocol::check(way, facts, link).await?;
     if way == Way::SentryLockedShadow && triggers::are_on(link, &table).await? {
         return not_yet(format!(
@@ -132,6 +125,11 @@ async fn check_log(link: &mut Link, facts: &Facts) -> Result<(), Error> {
             "the server filters its binary log (binlog-do-db or binlog-ignore-db: {filter}), so changes could be missed; remove the filter and restart it"
         ));
     }
+    if !facts.is_mariadb && link.cell("SELECT @@global.binlog_order_commits").await?.as_deref() != Some("1") {
+        return not_yet(
+            "binlog_order_commits is off, so changes may become visible in another order than the binary log has them; SET GLOBAL binlog_order_commits = ON".into(),
+        );
+    }
     let (variable, wanted) = if facts.is_mariadb { ("log_bin_compress", "0") } else { ("binlog_row_value_options", "") };
     let value = link.cell(&format!("SELECT @@global.{variable}")).await?.unwrap_or_default();
     if value != wanted {
@@ -169,32 +167,6 @@ async fn check_table(link: &mut Link, table: &TableName) -> Result<TableName, Er
         ));
     }
     Ok(TableName::new(schema.clone(), name.clone()))
-}
-
-/// What the shadow shows about foreign keys that the ALTER itself adds: they cannot be carried over yet.
-///
-/// # Errors
-/// A [`Refusal`], or the server.
-pub async fn check_added_foreign_keys(link: &mut Link, names: &Names) -> Result<(), Error> {
-    let stray = link
-        .cell(&format!(
-            "SELECT CONSTRAINT_NAME FROM information_schema.KEY_COLUMN_USAGE WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} AND REFERENCED_TABLE_NAME IS NOT NULL \
-             AND CONSTRAINT_NAME NOT IN (SELECT CONSTRAINT_NAME FROM information_schema.KEY_COLUMN_USAGE WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} \
-             AND REFERENCED_TABLE_NAME IS NOT NULL)",
-            literal(&names.shadow.schema),
-            literal(&names.shadow.table),
-            literal(&names.source.schema),
-            literal(&names.source.table)
-        ))
-        .await?;
-    match stray {
-        Some(constraint) => not_yet(format!(
-            "the migration would add the foreign key {constraint}; foreign keys cannot be added by a migration yet. Leave it out and give \
-             ALTER TABLE {} ADD … FOREIGN KEY to the server afterwards, with foreign_key_checks = 0 it copies nothing",
-            names.source
-        )),
-        None => Ok(()),
-    }
 }
 
 /// Refuses CONVERT TO CHARACTER SET where the server has turned the members of an ENUM or SET into other letters: it does so with members

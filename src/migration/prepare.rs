@@ -6,14 +6,14 @@ use super::apply::overlap::Overlap;
 use super::apply::pending::Pending;
 use super::checkpoint::{self, Progress};
 use super::error::Error;
-use super::foreign_keys::{ForeignKey, Stage};
+use super::foreign_keys::{ForeignKey, Stage, added};
 use super::job::{Job, PENDING_MOST};
 use super::keys::{KeyRange, Keys};
 use super::phase::Event;
 use super::runner::{Grip, Surroundings};
 use super::shadow::{self, Names};
 use super::site::Site;
-use super::statements::Statements;
+use super::statements::{RowItself, Statements};
 use super::tail::Start;
 use super::{Refusal, deferred, describe, failover, final_form, foreign_keys, in_place, preflight, triggers};
 use crate::gate::Installed;
@@ -49,8 +49,7 @@ pub struct Prepared {
 pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Error> {
     let table = grip.stored.table.clone();
     let protocol = grip.stored.options.cutover.unwrap_or(around.config.cutover.protocol);
-    let has_window = !grip.stored.options.revert_window.unwrap_or_else(|| around.config.cutover.revert_window()).is_zero();
-    let checked = preflight::check(&mut grip.link, &grip.facts, &table, &grip.stored.specification, protocol, has_window).await?;
+    let checked = preflight::check(&mut grip.link, &grip.facts, &table, &grip.stored.specification, protocol).await?;
     let names = checked.names.clone();
     let source = describe::table(&mut grip.link, &names.source).await?;
     preflight::check_columns(&names.source, &source)?;
@@ -59,16 +58,16 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Err
         return Err(Refusal::new(1173, *b"42000", format!("{}: {}", names.source, mapping::NoMapping::SourceHasNoKey)).into());
     }
     let start = find_start(grip, &names).await?;
-    let resumable = start.is_some();
+    let mut own = None;
     shadow::create_schemas(&mut grip.link, &names).await?;
-    if !resumable {
+    if start.is_none() {
         // First: a shadow that is half made must never be taken for one with a place in the log.
         checkpoint::clear_start(&mut grip.link, grip.stored.id).await?;
         let keys = create_shadow(&grip.server, &mut grip.link, &names, &grip.stored.specification).await?;
         checkpoint::set_foreign_keys(&mut grip.link, grip.stored.id, &foreign_keys::write_keys(&keys)).await?;
         preflight::check_engine(&mut grip.link, &names).await?;
-        preflight::check_added_foreign_keys(&mut grip.link, &names).await?;
         triggers::try_on_shadow(&mut grip.link, &grip.server, &names).await?;
+        own = Some(keys);
         crate::failpoints::reach("prepare.shadow_created").await?;
     }
     triggers::clear(&mut grip.link, &names.shadow).await?;
@@ -79,6 +78,9 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Err
         Refusal::new(code, *b"42000", format!("{}: {error}", names.source))
     })?;
     preflight::check_members(&names.source, &mapping, &grip.stored.specification)?;
+    if let Some(own) = &own {
+        check_foreign_keys(around, grip, &names, own, &mapping).await?;
+    }
     let keys = Arc::new(Keys::new(&mapping)?);
     if let (Some(helper), false) = (&mapping.helper, has_helper) {
         final_form::add_helper(&mut grip.link, &names.shadow, helper, grip.stored.id)
@@ -124,6 +126,28 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Err
     })
 }
 
+/// Refuses foreign keys that rows break already, and a window in which nobody would watch over one of them.
+async fn check_foreign_keys(
+    around: &Surroundings,
+    grip: &mut Grip,
+    names: &Names,
+    own: &[ForeignKey],
+    mapping: &Mapping,
+) -> Result<(), Error> {
+    let (options, settings) = (&grip.stored.options, &around.config.cutover);
+    let window = options.revert_window.unwrap_or_else(|| settings.revert_window());
+    let max_hold = options.max_hold.unwrap_or_else(|| settings.max_hold());
+    if !window.is_zero() && !added::stay_as_they_are(&mut grip.link, names, own, mapping).await? {
+        let message = format!(
+            "the ALTER changes the foreign keys of {}, and in a revert window nobody would watch over those of the table that only follows; \
+             say WITH revert_window_s = 0",
+            names.source
+        );
+        return Err(Refusal::new(1235, *b"42000", message).into());
+    }
+    added::check_source(&mut grip.link, names, own, mapping, max_hold).await
+}
+
 /// Two tables whose rows are told apart by the same key.
 pub struct Related {
     /// The one that has the name.
@@ -139,13 +163,8 @@ pub struct Related {
 /// What a run knows, in either direction; `None` where no column of a row can be read by which its lock is met (F20).
 pub fn assemble(around: &Surroundings, grip: &Grip, names: Names, server: Server, related: Related) -> Option<Job> {
     let Related { source, shadow, mapping, keys } = related;
-    let primary =
-        source.indexes.iter().find(|index| index.name == "PRIMARY").and_then(|index| index.identifying_columns()).unwrap_or_default();
-    let statements =
-        Statements::new(&names.source, &names.shadow, &mapping, &primary, &keys.expressions(), grip.facts.share_without_waiting());
-    if !statements.can_lock_rows() {
-        return None;
-    }
+    let row = RowItself::reached(&source, &mapping.key.source_index)?;
+    let statements = Statements::new(&names.source, &names.shadow, &mapping, row, &keys.expressions(), grip.facts.share_without_waiting());
     let covers = keys.clone();
     Some(Job {
         site: Site::new(around, grip, names, server),
@@ -225,14 +244,10 @@ async fn begin(grip: &mut Grip, names: &Names) -> Result<(Start, Progress), Erro
 /// afterwards; the shadow has none.
 async fn create_shadow(server: &Server, link: &mut Link, names: &Names, specification: &str) -> Result<Vec<ForeignKey>, Error> {
     shadow::create(server, names, foreign_keys::without_foreign_keys).await?;
-    let stage = Stage::set(link, names).await?;
+    let stage = Stage::set(link, names, specification).await?;
     // The operator's words are read under the server's own sql_mode, as his shell's would be.
     let mut judge = server.connect().await?;
-    if stage.is_empty() {
-        // What the ALTER adds is refused later, with a remedy.
-        judge.run("SET SESSION foreign_key_checks = 0").await?;
-    }
-    if let Err(error) = judge.run(&format!("ALTER TABLE {} {specification}", names.shadow.quoted())).await {
+    if let Err(error) = judge.run(&format!("ALTER TABLE {} {}", names.shadow.quoted(), stage.specification())).await {
         if error.is_lost() {
             return Err(error.into());
         }

@@ -17,7 +17,7 @@ use super::prepare::Prepared;
 use super::runner::{self, Grip, Surroundings};
 use super::site::Site;
 use super::tail::{self, Reached, Source, Start, Tail};
-use super::{apply, bypass, cutover::moment, deferred, describe, duplicates, final_form, finish, instant, shapes, verify};
+use super::{apply, bypass, cutover::moment, deferred, describe, duplicates, final_form, finish, foreign_keys, instant, shapes, verify};
 use crate::gate::Installed;
 use crate::sql::matcher::Matcher;
 use crate::upstream::{self, Link};
@@ -194,6 +194,7 @@ pub async fn swap(
 ) -> Result<(), Error> {
     let mut refused = 0;
     loop {
+        guarded(around, job, &mut beside, foreign_keys::added::check_time(job)).await?;
         guarded(around, job, &mut beside, ready(job, &gate, Some(moment::Copied { job, reached }))).await?;
         // The turn is kept until the tasks that apply are gone, or the source is known to be the source still.
         let turn = job.turn.clone().lock_owned().await;
@@ -352,6 +353,7 @@ async fn keep_books(
     copy: Option<CopyProgress>,
     named: Matcher,
 ) -> Error {
+    let owner = checkpoint::Owner { lease: runner::lease_name(job.id), connection: lease_holder };
     let books = async {
         let mut link = job.server.connect_engine().await?;
         let mut trail = Trail::default();
@@ -361,8 +363,8 @@ async fn keep_books(
             let began = Instant::now();
             tail::reaches(&mut reached, &end, Duration::from_secs(2)).await;
             job.board.set_backlog(began.elapsed(), job.pending.len());
-            keep_lease(&job, &mut link, lease_holder).await?;
-            save(&job, &mut link, &reached, copy.as_ref(), &mut trail).await?;
+            keep_lease(&mut link, &owner).await?;
+            save(&job, &mut link, &owner, &reached, copy.as_ref(), &mut trail).await?;
             if copy.is_some() {
                 duplicates::look(&job, &mut link).await?;
             }
@@ -375,10 +377,10 @@ async fn keep_books(
 }
 
 /// Stops the run when its lease is gone: another proxy may have it.
-async fn keep_lease(job: &Job, link: &mut Link, holder: u32) -> Result<(), Error> {
-    let sql = format!("SELECT IS_USED_LOCK({})", upstream::literal(&runner::lease_name(job.id)));
+async fn keep_lease(link: &mut Link, owner: &checkpoint::Owner) -> Result<(), Error> {
+    let sql = format!("SELECT IS_USED_LOCK({})", upstream::literal(&owner.lease));
     let now = link.cell(&sql).await?;
-    if now.as_deref() == Some(holder.to_string().as_str()) {
+    if now.as_deref() == Some(owner.connection.to_string().as_str()) {
         return Ok(());
     }
     Err(upstream::Error::Lost("the lease of the migration is gone".into()).into())
@@ -387,6 +389,7 @@ async fn keep_lease(job: &Job, link: &mut Link, holder: u32) -> Result<(), Error
 async fn save(
     job: &Job,
     link: &mut Link,
+    owner: &checkpoint::Owner,
     reached: &watch::Receiver<Reached>,
     copy: Option<&CopyProgress>,
     trail: &mut Trail,
@@ -396,7 +399,7 @@ async fn save(
     let Some(CopyProgress { copy, copied }) = copy else {
         let Reached { boundary, is_turned, .. } = reached.borrow().clone();
         if is_turned {
-            checkpoint::set_turned(link, job.id, &job.pending.safe_position(&boundary)).await?;
+            checkpoint::set_turned(link, job.id, owner, &job.pending.safe_position(&boundary)).await?;
         }
         return Ok(());
     };
@@ -406,7 +409,7 @@ async fn save(
     let boundary = reached.borrow().boundary.clone();
     let position = job.pending.safe_position(&boundary);
     let gtids = trail.gtids(link, &job.facts, &position).await?;
-    checkpoint::set_progress(link, job.id, &Progress { position: Some(position), gtids, watermark, is_copied, rows_copied }).await?;
+    checkpoint::set_progress(link, job.id, owner, &Progress { position: Some(position), gtids, watermark, is_copied, rows_copied }).await?;
     Ok(())
 }
 

@@ -113,12 +113,11 @@ impl Service {
             let message = "an ALTER in place leaves no old table to swap back; leave revert_window_s or strategy = 'instant' out";
             return Err(Refusal::new(1235, *b"42000", message).into());
         }
-        let has_window = !window.is_zero();
-        let is_tried = instant::may_be_tried(strategy, has_window, &clauses)?;
+        let is_tried = instant::may_be_tried(strategy, !window.is_zero(), &clauses)?;
         let mut link = self.inner.around.server.connect_engine().await?;
         let facts = Facts::read(&mut link).await?;
         let protocol = wished.cutover.unwrap_or(self.inner.around.config.cutover.protocol);
-        let checked = preflight::check(&mut link, &facts, &change.table, &change.specification, protocol, has_window).await;
+        let checked = preflight::check(&mut link, &facts, &change.table, &change.specification, protocol).await;
         // What keeps a table from being copied does not keep the server from altering it.
         let (table, obstacle) = match checked {
             Ok(checked) => (checked.table, None),

@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use crate::ids::{TableName, quote_identifier};
 use crate::schema::mapping::{Mapping, Pair};
+use crate::schema::table::Table;
 use crate::upstream::Share;
 
 /// One row's key as SQL literals, in the order of the key's columns.
@@ -54,6 +55,24 @@ impl Reading {
     }
 }
 
+/// How a locking read by the key reaches the row itself, and not only an index (F20).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowItself {
+    /// The key is the clustered index: it is the row.
+    Clustered,
+    /// By reading a column that the key's index does not hold.
+    ByColumn(String),
+}
+
+impl RowItself {
+    /// `None` where every column is in the key's index and the rows are kept in another one.
+    pub fn reached(table: &Table, index: &str) -> Option<Self> {
+        let key = table.indexes.iter().find(|one| one.name == index)?;
+        let is_clustered = || table.clustered().is_some_and(|clustered| clustered.name == index).then_some(Self::Clustered);
+        table.column_beside(key).map(|column| Self::ByColumn(column.name.clone())).or_else(is_clustered)
+    }
+}
+
 /// Texts that depend only on the two tables.
 #[derive(Clone, Debug)]
 pub struct Statements {
@@ -71,8 +90,7 @@ pub struct Statements {
     /// Columns of the shadow that every row must be given, and what.
     filled: Vec<(String, &'static str)>,
     key_expressions: String,
-    uncovered: Option<String>,
-    is_primary: bool,
+    row: RowItself,
     share: Share,
 }
 
@@ -80,17 +98,16 @@ impl Statements {
     /// `key_expressions` read the key's columns so that they can be turned into literals again; `share` is how a
     /// locking read keeps from waiting.
     ///
-    /// `primary` are the source's primary key columns, which every other index of InnoDB covers (F20).
+    /// `row` is how a locking read by the key reaches the row itself (F20).
     pub fn new(
         source: &TableName,
         shadow: &TableName,
         mapping: &Mapping,
-        primary: &[&str],
+        row: RowItself,
         key_expressions: &[String],
         share: Share,
     ) -> Self {
         let beside = mapping.key.columns.iter().filter(|key| !mapping.pairs.iter().any(|pair| pair.shadow.name == key.shadow.name));
-        let in_key = |name: &str| mapping.key.columns.iter().any(|pair| pair.source.name == name) || primary.contains(&name);
         Self {
             source: source.quoted(),
             shadow: shadow.quoted(),
@@ -103,15 +120,9 @@ impl Statements {
             filled: mapping.filled.iter().map(|(name, value)| (quote_identifier(name), *value)).collect(),
             shadow_columns: mapping.pairs.iter().map(|pair| quote_identifier(&pair.shadow.name)).collect::<Vec<_>>().join(", "),
             key_expressions: key_expressions.join(", "),
-            uncovered: mapping.pairs.iter().map(|pair| &pair.source.name).find(|name| !in_key(name)).map(|name| quote_identifier(name)),
-            is_primary: mapping.key.source_index == "PRIMARY",
+            row,
             share,
         }
-    }
-
-    /// Whether locking reads reach the row itself (F20): the primary key always does, another only with a column it lacks.
-    pub fn can_lock_rows(&self) -> bool {
-        self.is_primary || self.uncovered.is_some()
     }
 
     /// Number of key columns.
@@ -173,7 +184,10 @@ impl Statements {
     /// Reads and share-locks those of the rows that nobody else has locked (I-E2, I-E3, F20).
     pub fn lock_rows(&self, keys: &[Literals]) -> String {
         let (Share::Skipping(share) | Share::OrFail(share)) = self.share;
-        let uncovered = self.uncovered.as_ref().map_or(String::new(), |column| format!(", {column} IS NULL"));
+        let uncovered = match &self.row {
+            RowItself::Clustered => String::new(),
+            RowItself::ByColumn(column) => format!(", {} IS NULL", quote_identifier(column)),
+        };
         format!(
             "SELECT {}{uncovered} FROM {} {} WHERE {} {}",
             self.key_expressions,
@@ -435,7 +449,7 @@ mod tests {
             &TableName::new("db", "t"),
             &TableName::new("~shadow_db", "t"),
             &mapping,
-            &["id"],
+            RowItself::ByColumn("a,`b".into()),
             &expressions,
             Share::Skipping("FOR SHARE SKIP LOCKED"),
         )

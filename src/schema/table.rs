@@ -95,7 +95,7 @@ impl Index {
 pub struct Table {
     /// In the order of the table, which is that of the binary log's row images.
     pub columns: Vec<Column>,
-    /// PRIMARY first, then by name.
+    /// In the server's order: PRIMARY first, then the unique ones without NULL, and so on.
     pub indexes: Vec<Index>,
 }
 
@@ -111,7 +111,69 @@ impl Table {
     }
 }
 
+impl Table {
+    /// The index in which InnoDB keeps the rows themselves: PRIMARY, else the first one that identifies every row.
+    pub fn clustered(&self) -> Option<&Index> {
+        let primary = self.indexes.iter().find(|index| index.name == "PRIMARY");
+        primary.or_else(|| self.identifying_indexes().next().map(|(index, _)| index))
+    }
+
+    /// A column that an index does not hold, so that reading it reads the row itself (F20). Every index of InnoDB holds the columns of the
+    /// clustered one beside its own. One that could be in neither is preferred, and a small one.
+    pub fn column_beside(&self, index: &Index) -> Option<&Column> {
+        let is_in = |column: &Column, index: &Index| {
+            index.parts.iter().any(|part| part.column.as_deref().is_some_and(|name| same_name(name, &column.name)))
+        };
+        let could_be = |column: &Column| self.identifying_indexes().any(|(other, _)| is_in(column, other));
+        let is_large = |column: &Column| {
+            let small = ["int", "decimal", "float", "double", "date", "time", "year", "bit", "enum", "char", "binary"];
+            !small.iter().any(|kind| column.data_type.contains(kind))
+        };
+        self.columns
+            .iter()
+            .filter(|column| !column.is_generated() && !is_in(column, index))
+            .filter(|column| !self.clustered().is_some_and(|clustered| is_in(column, clustered)))
+            .min_by_key(|column| (could_be(column), is_large(column)))
+    }
+}
+
 /// Whether two column names are the same to the server.
 pub fn same_name(one: &str, other: &str) -> bool {
     one.eq_ignore_ascii_case(other) || one.to_lowercase() == other.to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(name: &str, data_type: &str) -> Column {
+        Column { name: name.into(), data_type: data_type.into(), ..Column::default() }
+    }
+
+    fn index(name: &str, parts: &[(&str, bool)]) -> Index {
+        let parts =
+            parts.iter().map(|(column, has_prefix)| Part { column: Some((*column).into()), has_prefix: *has_prefix, is_nullable: false });
+        Index { name: name.into(), is_unique: true, parts: parts.collect() }
+    }
+
+    #[test]
+    fn the_clustered_index_is_the_primary_key_or_the_first_that_identifies_rows() {
+        let with = |indexes: Vec<Index>| Table { columns: Vec::new(), indexes };
+        let named = |table: Table| table.clustered().map(|index| index.name.clone());
+        assert_eq!(named(with(vec![index("z", &[("a", false)]), index("b", &[("c", false)])])), Some("z".into()));
+        assert_eq!(named(with(vec![index("PRIMARY", &[("a", true)]), index("b", &[("c", false)])])), Some("PRIMARY".into()));
+        assert_eq!(named(with(vec![index("z", &[("a", true)])])), None);
+    }
+
+    #[test]
+    fn a_column_beside_an_index_is_in_no_clustered_one() {
+        let columns = vec![column("a", "int"), column("m", "char"), column("t", "longtext"), column("c", "int")];
+        let (uid, k1) = (index("uid", &[("a", false), ("m", false)]), index("k1", &[("m", false)]));
+        let table = Table { columns: columns.clone(), indexes: vec![uid.clone(), k1.clone()] };
+        assert_eq!(table.column_beside(&k1).map(|column| column.name.as_str()), Some("c"));
+        let large = Table { columns: columns[..3].to_vec(), indexes: vec![uid, k1.clone()] };
+        assert_eq!(large.column_beside(&k1).map(|column| column.name.as_str()), Some("t"));
+        let cut = Table { columns: columns[..2].to_vec(), indexes: vec![index("PRIMARY", &[("a", true)]), k1.clone()] };
+        assert_eq!(cut.column_beside(&k1), None, "the primary key's part is in every index");
+    }
 }

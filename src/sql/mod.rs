@@ -4,6 +4,7 @@ pub mod alter;
 pub mod ddl;
 pub mod digest;
 pub mod matcher;
+pub mod references;
 pub mod shape;
 pub mod statement;
 pub mod token;

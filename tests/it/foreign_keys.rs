@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
+use crate::support::Admin;
 use crate::support::failpoints::Failpoints;
 use crate::support::servers::Settings;
 use crate::support::writers::{Plan, Writers};
@@ -19,6 +20,11 @@ on_both_servers!(
     proxy_dies_tied,
     proxy_dies_renamed_and_tied,
     proxy_dies_untied,
+    proxy_dies_tied_on_the_way_back,
+    proxy_dies_renamed_back_and_tied,
+    swapped_back_and_forth_with_writers_on_both_sides,
+    added_ones_are_proved_under_the_lock,
+    added_ones_have_their_place_among_writers,
     what_cannot_be_carried_over_is_refused,
 );
 
@@ -242,6 +248,207 @@ async fn proxy_dies_untied(kind: Kind) -> Result<()> {
     proxy_dies(kind, "cutover.unlocked").await
 }
 
+async fn proxy_dies_tied_on_the_way_back(kind: Kind) -> Result<()> {
+    proxy_dies_swapping_back(kind, "cutover.tied").await
+}
+
+async fn proxy_dies_renamed_back_and_tied(kind: Kind) -> Result<()> {
+    proxy_dies_swapping_back(kind, "cutover.renamed").await
+}
+
+/// A column of a foreign key changes its name.
+const OTHER_NAMES: &str = "CHANGE p_id parent INT, ADD COLUMN z INT";
+const WINDOW: &str = "WITH strategy = 'copy', revert_window_s = 3600, max_hold_ms = 5000";
+
+/// Clients know the columns by the names that they have before and after: those of `t` alone are written by one that knows both.
+fn turn_of_children(client: usize, number: usize) -> Vec<String> {
+    match number % 3 {
+        0 => vec![
+            "BEGIN".into(),
+            format!("INSERT INTO shop.t (v) VALUES ({client})"),
+            "SET @id = LAST_INSERT_ID()".into(),
+            "INSERT INTO shop.c (t_id) VALUES (@id)".into(),
+            "INSERT INTO other.c (t_id, w) VALUES (@id, @id)".into(),
+            "COMMIT".into(),
+        ],
+        1 => vec![format!("UPDATE shop.t SET v = v + 1000 WHERE v % 1000 = {client} AND up IS NULL ORDER BY id DESC LIMIT 1")],
+        _ => vec![format!("DELETE FROM shop.t WHERE v = {client} ORDER BY id LIMIT 1")],
+    }
+}
+
+const OF_CHILDREN: Plan = Plan { turn: turn_of_children, forgiven: &[1213] };
+
+async fn swapped(admin: &mut Admin, id: u64, times: u64) -> Result<()> {
+    let until = std::time::Instant::now() + LONG;
+    loop {
+        let status = admin.status(id).await?;
+        if status.phase() == "reversible" && status.text("swaps") == times.to_string() {
+            return Ok(());
+        }
+        ensure!(
+            status.phase() != "parked" && !status.is_final() && std::time::Instant::now() < until,
+            "not swapped {times} times: {status:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn swapped_back_and_forth_with_writers_on_both_sides(kind: Kind) -> Result<()> {
+    let lab = Lab::start_with(kind, Settings::default(), &[]).await?;
+    let before = prepare(&lab.server).await?;
+    let writers = Writers::start(&[lab.proxy.port; 8], OF_CHILDREN);
+    let mut admin = lab.admin().await?;
+    let id = admin.migrate(TABLE, OTHER_NAMES, WINDOW).await?;
+    for swaps in 1..=4 {
+        swapped(&mut admin, id, swaps).await?;
+        writers.more(150).await?;
+        let mut conn = lab.server.connect().await?;
+        let altered = definitions(&mut conn).await?;
+        ensure!((altered == before) == (swaps % 2 == 0), "after {swaps} swaps the definitions are {altered:#?}");
+        ensure!(altered[2..] == before[2..], "after {swaps} swaps the children are {altered:#?}");
+        let astray: Option<u64> =
+            conn.query_first("SELECT COUNT(*) FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE CONSTRAINT_SCHEMA LIKE '~%'").await?;
+        ensure!(astray == Some(0), "{astray:?} foreign keys of a table that only follows");
+        if swaps < 4 {
+            admin.run(&format!("REVERT MIGRATION {id}")).await?;
+        }
+    }
+    writers.end_without_an_error().await?;
+    admin.run(&format!("CLEANUP MIGRATION {id}")).await?;
+    admin.wait_phase(id, &["reverted"], LONG).await?;
+    judge(&lab.server, &before, &[]).await?;
+    lab.assert_nothing_left().await
+}
+
+/// The proxy dies there on the way back, and is started again.
+async fn proxy_dies_swapping_back(kind: Kind, point: &str) -> Result<()> {
+    let server = Server::start(kind, Settings::default()).await?;
+    let mut proxy = Proxy::prepare(&server.address(), &[])?;
+    proxy.launch(&[]).await?;
+    let mut lab = Lab { proxy, server };
+    let before = prepare(&lab.server).await?;
+    let id = lab.admin().await?.migrate(TABLE, OTHER_NAMES, WINDOW).await?;
+    swapped(&mut lab.admin().await?, id, 1).await?;
+    lab.proxy.kill_hard();
+    lab.proxy.launch(&[("TIDEGATE_FAILPOINTS", &format!("{point}=abort"))]).await?;
+    let writers = Writers::start(&[lab.proxy.port; 4], OF_CHILDREN);
+    writers.more(50).await?;
+    let mut admin = lab.admin().await?;
+    swapped(&mut admin, id, 1).await?;
+    // Its answer is lost with the proxy.
+    let _ = admin.run(&format!("REVERT MIGRATION {id}")).await;
+    lab.proxy.ended(LONG).await.with_context(|| format!("failpoint {point} was not reached; log:\n{}", lab.proxy.log()))?;
+    lab.proxy.launch(&[]).await?;
+    let mut admin = lab.admin().await?;
+    swapped(&mut admin, id, 2).await?;
+    writers.more(50).await?;
+    let errors = writers.stop().await?;
+    let wrong: Vec<&String> = errors.iter().filter(|error| REFUSED.iter().any(|code| error.contains(&format!("ERROR {code}")))).collect();
+    ensure!(wrong.is_empty(), "writes were refused that break no key: {wrong:?}");
+    admin.run(&format!("CLEANUP MIGRATION {id}")).await?;
+    admin.wait_phase(id, &["reverted"], LONG).await?;
+    judge(&lab.server, &before, &[]).await?;
+    lab.assert_nothing_left().await
+}
+
+const PLAIN: [&str; 5] = [
+    "CREATE DATABASE shop",
+    "CREATE TABLE shop.p (id INT PRIMARY KEY, v INT NOT NULL DEFAULT 0)",
+    "INSERT INTO shop.p (id) VALUES (1), (2), (3)",
+    "CREATE TABLE shop.t (id INT PRIMARY KEY, p_id INT, up INT)",
+    "INSERT INTO shop.t VALUES (1, 1, NULL), (2, 2, 1), (3, NULL, 2)",
+];
+const BOTH: &str = "ADD CONSTRAINT t_p FOREIGN KEY (p_id) REFERENCES p (id), ADD CONSTRAINT t_up FOREIGN KEY (up) REFERENCES t (id)";
+
+/// What breaks a new key after everything was copied and compared is met under the lock, as the server's own ALTER would meet it.
+async fn added_ones_are_proved_under_the_lock(kind: Kind) -> Result<()> {
+    let lab = Lab::start_with(kind, Settings::default(), &[]).await?;
+    lab.sql(&PLAIN).await?;
+    let mut conn = lab.server.connect().await?;
+    let mut admin = lab.admin().await?;
+    let before = definition(&mut conn, TABLE).await?;
+    for (breaks, mends) in [
+        ("INSERT INTO shop.t VALUES (9, 99, NULL)", "DELETE FROM shop.t WHERE id = 9"),
+        ("DELETE FROM shop.p WHERE id = 2", "INSERT INTO shop.p (id) VALUES (2)"),
+        ("UPDATE shop.t SET up = 77 WHERE id = 3", "UPDATE shop.t SET up = 2 WHERE id = 3"),
+    ] {
+        let id = admin.migrate(TABLE, BOTH, "WITH strategy = 'copy', postpone = true, max_hold_ms = 3000").await?;
+        admin.wait_phase(id, &["ready"], LONG).await?;
+        conn.query_drop(breaks).await?;
+        admin.run(&format!("CUTOVER MIGRATION {id}")).await?;
+        let status = admin.wait_phase(id, &["failed"], LONG).await.context(breaks)?;
+        ensure!(status.error_code() == 1452, "{breaks}: {status:?}");
+        ensure!(definition(&mut conn, TABLE).await? == before, "{breaks}: the table was changed");
+        // As the server says.
+        let Err(mysql_async::Error::Server(error)) = conn.query_drop(format!("ALTER TABLE {TABLE} {BOTH}")).await else {
+            anyhow::bail!("{breaks}: the server itself takes it");
+        };
+        ensure!(error.code == 1452, "{breaks}: {error}");
+        let refused = admin.migrate(TABLE, BOTH, "WITH strategy = 'copy'").await.err().context("it was taken")?;
+        let (code, text) = crate::support::admin::server_error(&refused).context("no error of a server")?;
+        ensure!(code == 1452 && text.contains("no parent"), "{code} {text}");
+        conn.query_drop(mends).await?;
+        lab.assert_nothing_left().await?;
+    }
+    let id = admin.migrate(TABLE, BOTH, "WITH strategy = 'copy', max_hold_ms = 3000").await?;
+    admin.wait_done(id, LONG).await?;
+    for (statement, code) in [
+        ("INSERT INTO shop.t VALUES (9, 99, NULL)", 1452),
+        ("INSERT INTO shop.t VALUES (9, NULL, 99)", 1452),
+        ("DELETE FROM shop.p WHERE id = 2", 1451),
+    ] {
+        match conn.query_drop(statement).await {
+            Err(mysql_async::Error::Server(error)) if error.code == code => {}
+            other => anyhow::bail!("{statement} gave {other:?}"),
+        }
+    }
+    // What the server cannot make is refused in its words.
+    for alter in ["ADD FOREIGN KEY (p_id) REFERENCES nowhere (id)", "ADD FOREIGN KEY (p_id) REFERENCES p (v)"] {
+        let error = admin.migrate(TABLE, alter, "WITH strategy = 'copy'").await.err().with_context(|| format!("{alter} was taken"))?;
+        let (code, text) = crate::support::admin::server_error(&error).context("no error of a server")?;
+        let Err(mysql_async::Error::Server(own)) = conn.query_drop(format!("ALTER TABLE {TABLE} {alter}")).await else {
+            anyhow::bail!("{alter}: the server itself takes it");
+        };
+        ensure!(code == own.code && text == own.message, "{alter}: {code} {text}, and the server says {own}");
+    }
+    lab.assert_nothing_left().await
+}
+
+/// Parents come and go and rows with them, never in an order that breaks the key; it must not be found broken.
+async fn added_ones_have_their_place_among_writers(kind: Kind) -> Result<()> {
+    fn turn(client: usize, number: usize) -> Vec<String> {
+        let (id, next) = (1000 * (client + 1) + number % 50, 1000 * (client + 1) + (number + 1) % 50);
+        match number % 2 {
+            0 => vec![
+                format!("INSERT IGNORE INTO shop.p (id) VALUES ({id})"),
+                format!("REPLACE INTO shop.t VALUES ({id}, {id}, NULL)"),
+                format!("UPDATE shop.t SET p_id = {id}, up = {id} WHERE id = {id}"),
+            ],
+            _ => vec![
+                format!("UPDATE shop.t SET p_id = NULL, up = NULL WHERE id = {}", id - 1),
+                format!("DELETE FROM shop.t WHERE id = {}", id - 1),
+                format!("DELETE FROM shop.p WHERE id = {}", id - 1),
+                format!("INSERT IGNORE INTO shop.p (id) VALUES ({next})"),
+            ],
+        }
+    }
+    let lab = Lab::start_with(kind, Settings::default(), &[]).await?;
+    lab.sql(&PLAIN).await?;
+    let mut conn = lab.server.connect().await?;
+    conn.query_drop("CREATE TABLE shop.twin LIKE shop.t").await?;
+    conn.query_drop(format!("ALTER TABLE shop.twin {}", BOTH.replace("t_", "twin_").replace("REFERENCES t ", "REFERENCES twin "))).await?;
+    let twin = definition(&mut conn, "shop.twin").await?.replace("twin", "t");
+    let writers = Writers::start(&[lab.proxy.port; 8], Plan { turn, forgiven: &[1213] });
+    let mut admin = lab.admin().await?;
+    writers.more(200).await?;
+    let id = admin.migrate(TABLE, BOTH, "WITH strategy = 'copy', max_hold_ms = 3000").await?;
+    admin.wait_done(id, LONG).await?;
+    writers.end_without_an_error().await?;
+    let after = definition(&mut conn, TABLE).await?;
+    ensure!(after == twin, "the server's own ALTER gives\n{twin}\nand the migration\n{after}");
+    lab.assert_nothing_left().await
+}
+
 /// The proxy dies there and is started again; all clients go through it.
 async fn proxy_dies(kind: Kind, point: &str) -> Result<()> {
     let server = Server::start(kind, Settings::default()).await?;
@@ -277,10 +484,12 @@ async fn what_cannot_be_carried_over_is_refused(kind: Kind) -> Result<()> {
         ensure!(said == code && text.contains(words), "{alter} {options}: {said} {text}");
         Ok(())
     };
-    refused("ADD COLUMN z INT", "WITH strategy = 'copy', revert_window_s = 60", 1235, "revert_window_s = 0").await?;
+    refused("DROP FOREIGN KEY t_up", "WITH strategy = 'copy', revert_window_s = 60", 1235, "revert_window_s = 0").await?;
+    let another = "ADD CONSTRAINT t_again FOREIGN KEY (p_id) REFERENCES p (id)";
+    refused(another, "WITH strategy = 'copy', revert_window_s = 60", 1235, "revert_window_s = 0").await?;
     let (other_way, words) = if kind == Kind::MySql { ("sentry", "locked_rename") } else { ("sentry_locked_shadow", "'sentry'") };
     refused("ADD COLUMN z INT", &format!("WITH strategy = 'copy', cutover = '{other_way}'"), 1235, words).await?;
-    refused("ADD FOREIGN KEY (v) REFERENCES p (id)", "WITH strategy = 'copy'", 1235, "would add another").await?;
+    refused("ADD FOREIGN KEY (v) REFERENCES p (id)", "WITH strategy = 'copy'", 1452, "no parent in shop.p").await?;
     // As the server's own ALTER says.
     let (code, words) = if kind == Kind::MySql { (3780, "incompatible") } else { (1833, "foreign key constraint") };
     refused("MODIFY id INT AUTO_INCREMENT", "WITH strategy = 'copy'", code, words).await?;

@@ -34,7 +34,9 @@ impl<R, K> Clone for Overlap<R, K> {
     }
 }
 
-/// A chunk being copied; over when dropped.
+/// A chunk being copied, until [`ChunkGuard::over`]. Dropped without it the chunk has been given up and may still run on the server: its
+/// range stays closed, and the run that gave it up is at its end.
+#[must_use]
 pub struct ChunkGuard<R, K> {
     overlap: Overlap<R, K>,
     id: u64,
@@ -113,8 +115,9 @@ impl<R: Clone, K: Clone> Overlap<R, K> {
     }
 }
 
-impl<R, K> Drop for ChunkGuard<R, K> {
-    fn drop(&mut self) {
+impl<R, K> ChunkGuard<R, K> {
+    /// The server has answered: the chunk is in the shadow, or changed nothing.
+    pub fn over(self) {
         self.overlap.inner.lock().unwrap_or_else(PoisonError::into_inner).chunks.retain(|(id, _)| *id != self.id);
         self.overlap.changed.notify_waiters();
     }
@@ -145,8 +148,16 @@ mod tests {
         let chunk = overlap.begin_chunk((10, 20)).await;
         let (chosen, round) = overlap.begin_round(choose(&[5, 15, 25]), |key| *key).unwrap();
         assert_eq!(chosen, [5, 25]);
-        drop((round, chunk));
+        drop(round);
+        chunk.over();
         assert_eq!(overlap.begin_round(choose(&[15]), |key| *key).unwrap().0, [15]);
+    }
+
+    #[tokio::test]
+    async fn a_chunk_that_was_given_up_keeps_its_keys() {
+        let overlap = overlap();
+        drop(overlap.begin_chunk((10, 20)).await);
+        assert_eq!(overlap.begin_round(choose(&[5, 15]), |key| *key).unwrap().0, [5]);
     }
 
     #[tokio::test]
@@ -159,8 +170,8 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert!(!chunk.is_finished());
         drop(round);
-        drop(chunk.await.unwrap());
-        drop(other);
+        chunk.await.unwrap().over();
+        other.over();
     }
 
     #[tokio::test]
@@ -173,10 +184,10 @@ mod tests {
         let second = tokio::spawn(async move { waiting.begin_chunk(()).await });
         tokio::time::sleep(Duration::from_millis(30)).await;
         assert!(!second.is_finished(), "new chunks wait once applying is out of patience");
-        drop(first);
+        first.over();
         let (chosen, round) = overlap.begin_round(choose(&[1]), |key| *key).unwrap();
         assert_eq!(chosen, [1]);
         drop(round);
-        second.await.unwrap();
+        second.await.unwrap().over();
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, watch};
 
 use super::apply::pending::Op;
+use super::cutover::settle;
 use super::error::Error;
 use super::job::Job;
 use super::keys::KeyRange;
@@ -73,9 +74,9 @@ impl Copy {
     /// A chunk that runs on the server goes on running there; a new run must end it first (see [`super::cutover::settle`]).
     pub async fn run(self: Arc<Self>) -> Result<(), Error> {
         let mut workers = tokio::task::JoinSet::new();
-        for _ in 0..self.job.copy_workers() {
+        for number in 0..self.job.copy_workers() {
             let copy = self.clone();
-            workers.spawn(async move { copy.work().await });
+            workers.spawn(async move { copy.work(number).await });
         }
         while let Some(worker) = workers.join_next().await {
             worker.map_err(|error| Error::Changed(format!("a copy worker died: {error}")))??;
@@ -83,8 +84,10 @@ impl Copy {
         Ok(())
     }
 
-    async fn work(&self) -> Result<(), Error> {
+    async fn work(&self, number: usize) -> Result<(), Error> {
         let mut link = self.job.server.connect_engine().await?;
+        // A chunk may lie unread in the server's receive buffer when the run ends, where no list of processes shows it.
+        settle::take_copy_tag(&mut link, self.job.id, number).await?;
         let mut wishes = self.job.board.wishes();
         let mut next = self.next().await?;
         while let Some(chunk) = next {
@@ -164,7 +167,7 @@ impl Copy {
                 Err(error) => return Err(oracle::refusal_in_range(job, &chunk.range, error).await),
             }
         };
-        drop(guard);
+        guard.over();
         let rows = done.info_number("Records").unwrap_or(done.affected);
         // A row that was skipped counts as read and not as changed.
         if done.affected < rows {

@@ -141,6 +141,7 @@ impl Attempt<'_> {
         if self.ties.is_empty() {
             return Ok(());
         }
+        Self::within(self.deadline, "looking for rows without a parent", self.ties.prove(link, &self.job.names)).await?;
         self.is_tied = true;
         let began = Instant::now();
         let tied = self.ties.tie(link, &self.job.names, self.job.id);

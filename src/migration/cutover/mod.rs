@@ -247,7 +247,7 @@ async fn begin(job: &Job, way: Way) -> Result<Begun, Error> {
         }
         checkpoint::set_triggers(&mut control, job.id, &triggers.write()).await?;
     }
-    let ties = if job.is_window() { Ties::default() } else { Ties::read(&mut control, &job.names, job.id, &job.mapping).await? };
+    let ties = Ties::read(&mut control, &job.names, job.id, &job.mapping, job.swaps).await?;
     if !ties.is_empty() {
         if !way.carries_foreign_keys(&job.facts) {
             return Err(Error::Stuck(

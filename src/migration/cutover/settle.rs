@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::super::error::Error;
+use super::super::job::COPY_WORKERS_MOST;
 use super::super::shadow::{self, Names};
-use crate::upstream::Link;
+use crate::upstream::{self, Link};
 
 /// What the names on the server say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,12 +33,11 @@ pub fn rename_statement(names: &Names) -> String {
 /// # Errors
 /// As the server says; [`Error::Stuck`] where a statement does not end.
 pub async fn end_stragglers(link: &mut Link, names: &Names, migration: crate::ids::MigrationId) -> Result<(), Error> {
-    let mentions =
-        |name: &str| crate::upstream::literal(&format!("%{}%", name.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")));
+    let mentions = |name: &str| upstream::literal(&format!("%{}%", name.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")));
     let ours = format!(
         "SELECT ID FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID() AND USER = SUBSTRING_INDEX(CURRENT_USER(), '@', 1) AND \
          (INFO LIKE {} OR INFO LIKE {} OR INFO LIKE {})",
-        crate::upstream::literal(&format!("/* tidegate {migration} */%")),
+        upstream::literal(&format!("/* tidegate {migration} */%")),
         mentions(&names.shadow.quoted()),
         mentions(&names.retired.quoted())
     );
@@ -46,6 +46,7 @@ pub async fn end_stragglers(link: &mut Link, names: &Names, migration: crate::id
     for tag in [RENAME_TAG, HEIR_TAG, WARDEN_TAG, LOCK_TAG, SHADOW_TAG] {
         wait_for_tag(link, &tag_name(tag, migration), give_up).await?;
     }
+    end_copy_workers(link, migration, give_up).await?;
     loop {
         let running = link.texts(&ours).await?;
         if running.is_empty() {
@@ -83,10 +84,49 @@ pub fn tag_name(tag: &str, migration: crate::ids::MigrationId) -> String {
     format!("tidegate {tag} {migration}")
 }
 
+fn copy_tag_name(migration: crate::ids::MigrationId, worker: usize) -> String {
+    tag_name(&format!("copy {worker} of"), migration)
+}
+
+/// Takes the named lock of a copy worker's connection: the server frees it only when it has really done with the connection.
+///
+/// # Errors
+/// Where another connection has it, which must end before anything is copied.
+pub async fn take_copy_tag(link: &mut Link, migration: crate::ids::MigrationId, worker: usize) -> Result<(), upstream::Error> {
+    let name = upstream::literal(&copy_tag_name(migration, worker));
+    match link.cell(&format!("SELECT GET_LOCK({name}, 5)")).await?.as_deref() {
+        Some("1") => Ok(()),
+        _ => Err(upstream::Error::Lost("a copy worker of an earlier run is still there".into())),
+    }
+}
+
+/// Ends the connections of an earlier run's copy workers, and waits until they are gone.
+async fn end_copy_workers(link: &mut Link, migration: crate::ids::MigrationId, give_up: Instant) -> Result<(), Error> {
+    let each: Vec<String> =
+        (0..COPY_WORKERS_MOST).map(|worker| format!("IS_USED_LOCK({})", upstream::literal(&copy_tag_name(migration, worker)))).collect();
+    let question = format!("SELECT {}", each.join(", "));
+    loop {
+        let held: Vec<u32> = link.texts(&question).await?.into_iter().flatten().filter_map(|id| id.parse().ok()).collect();
+        if held.is_empty() {
+            return Ok(());
+        }
+        for id in held {
+            link.kill(id).await?;
+        }
+        if Instant::now() > give_up {
+            return Err(Error::Stuck(
+                "a connection that copied rows for an earlier run does not end".into(),
+                "look at it with SHOW PROCESSLIST; RESUME when it is gone".into(),
+            ));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// Waits until the connection that holds a tag is gone, ending it: a statement of it may still lie unread in the server's
 /// receive buffer, where no list of processes shows it.
 async fn wait_for_tag(link: &mut Link, name: &str, give_up: Instant) -> Result<(), Error> {
-    let name = crate::upstream::literal(name);
+    let name = upstream::literal(name);
     loop {
         if link.cell(&format!("SELECT GET_LOCK({name}, 0)")).await?.as_deref() == Some("1") {
             link.run(&format!("DO RELEASE_LOCK({name})")).await?;

@@ -5,6 +5,7 @@ use super::super::error::Error;
 use super::super::{Change, Options, Refusal, Strategy, foreign_keys, preflight, triggers};
 use crate::config::Config;
 use crate::ids::TableName;
+use crate::sql::references;
 use crate::upstream::{Facts, Link};
 
 /// Each table has connections of its own in an attempt, and all of them are locked at once.
@@ -47,8 +48,7 @@ pub async fn check(link: &mut Link, facts: &Facts, config: &Config, changes: &[C
     let mut members: Vec<(TableName, String)> = Vec::new();
     for Change { table, specification } in changes {
         let wish = options.cutover.unwrap_or(config.cutover.protocol);
-        let checked =
-            preflight::check(link, facts, table, specification, wish, false).await.map_err(|error| super::of_member(table, error))?;
+        let checked = preflight::check(link, facts, table, specification, wish).await.map_err(|error| super::of_member(table, error))?;
         let table = checked.table;
         let fits = match protocol::choose(wish, facts, &checked.names)? {
             Way::LockedRename => true,
@@ -64,7 +64,7 @@ pub async fn check(link: &mut Link, facts: &Facts, config: &Config, changes: &[C
             };
             return refuse(format!("several tables are swapped together by cutover = '{way}' only on this server: {why}"));
         }
-        if foreign_keys::are_around(link, &table).await? {
+        if foreign_keys::are_around(link, &table).await? || !references::of(specification).is_empty() {
             return refuse(format!(
                 "{table} has foreign keys, or others refer to it with theirs; such a table cannot be migrated together with others yet. Migrate it on \
                  its own, or drop the foreign keys and add them again afterwards"

@@ -162,7 +162,7 @@ async fn begin(jobs: &[&Job], way: Way) -> Result<Begun, Error> {
         if !triggers::try_on_shadow(&mut control, &job.server, &job.names).await?.is_empty() {
             return stuck(&job.names.source, "triggers");
         }
-        if !Ties::read(&mut control, &job.names, job.id, &job.mapping).await?.is_empty() {
+        if !Ties::read(&mut control, &job.names, job.id, &job.mapping, job.swaps).await?.is_empty() {
             return stuck(&job.names.source, "foreign keys, or others refer to it with theirs,");
         }
         applies.push(job.server.connect_engine().await?);

@@ -17,15 +17,21 @@
 //!
 //! On MySQL one session does all of it under its lock. On MariaDB it must let go before the RENAME: the children go to a second session that
 //! already waits for them (`cutover/sentry.rs`), so nobody finds a child that refers to two tables.
+//!
+//! A swap back in a revert window does the same the other way round. See: `stage.rs` (how the server judges an ALTER), `added.rs` (what it adds).
 
 use super::cutover::settle::Truth;
 use super::error::Error;
-use super::shadow::{self, Names, PROBE_PREFIX};
+use super::shadow::{self, Names};
 use super::{Refusal, checkpoint, deferred, packed};
 use crate::ids::{MigrationId, TableName, quote_identifier};
 use crate::schema::mapping::Mapping;
-use crate::sql::token::Tokens;
 use crate::upstream::{self, Facts, Link, literal};
+
+pub mod added;
+mod stage;
+
+pub use stage::Stage;
 
 /// One foreign key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,8 +75,12 @@ impl ForeignKey {
 /// What an attempt does about foreign keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ties {
+    /// Swaps before this attempt: which of the tables are meant.
+    swaps: u64,
     /// Those that the table shall have after the swap.
     own: Vec<ForeignKey>,
+    /// Those of them that nobody has watched over so far.
+    unwatched: Vec<ForeignKey>,
     /// Those of other tables that refer to it, with the columns that the new table has.
     children: Vec<ForeignKey>,
     /// Indexes of the children that serve their foreign keys. One that the server itself made would make place for another with each
@@ -160,31 +170,19 @@ pub async fn are_around(link: &mut Link, table: &TableName) -> Result<bool, Erro
 ///
 /// # Errors
 /// The [`Refusal`], or the server.
-pub async fn check(
-    link: &mut Link,
-    facts: &Facts,
-    table: &TableName,
-    specification: &str,
-    are_carried: bool,
-    has_window: bool,
-) -> Result<(), Error> {
+pub async fn check(link: &mut Link, facts: &Facts, table: &TableName, specification: &str, are_carried: bool) -> Result<(), Error> {
     let (own, children) = (of(link, table).await?, children_of(link, table).await?);
-    let Some(one) = children.first().or(own.first()) else { return Ok(()) };
+    let added = added::named(link, table, specification).await?;
     let refuse = |message: String| Err(Refusal::new(1235, *b"42000", message).into());
-    let what = if one.table == *table {
-        format!("{table} has the foreign key {}", one.name)
-    } else {
-        format!("the foreign key {} of {} refers to {table}", one.name, one.table)
+    let what = match (children.first().or(own.first()), added.first()) {
+        (Some(one), _) if one.table == *table => format!("{table} has the foreign key {}", one.name),
+        (Some(one), _) => format!("the foreign key {} of {} refers to {table}", one.name, one.table),
+        (None, Some(parent)) => format!("the ALTER adds a foreign key from {table} to {parent}"),
+        (None, None) => return Ok(()),
     };
     if !are_carried {
         let way = if facts.is_mariadb { "'sentry', which the name of this table's schema does not allow" } else { "'locked_rename'" };
         return refuse(format!("{what}; such tables can be migrated only by cutover = {way}. Drop the foreign key, migrate, add it again"));
-    }
-    if has_window {
-        return refuse(format!("{what}, and a revert window does not keep foreign keys; say WITH revert_window_s = 0"));
-    }
-    if Tokens::new(specification.as_bytes()).any(|token| token.is_word("REFERENCES")) {
-        return refuse(format!("{what}, and the ALTER would add another, which a migration cannot check; give it to the server itself"));
     }
     if let Some(key) = own.iter().find(|key| key.cascades()) {
         let sql = "SELECT @@global.innodb_native_foreign_keys";
@@ -200,7 +198,8 @@ pub async fn check(
     if !checkpoint::exists(link).await? {
         return Ok(());
     }
-    let mut around: Vec<&TableName> = own.iter().map(|key| &key.parent).chain(children.iter().map(|key| &key.table)).collect();
+    let mut around: Vec<&TableName> =
+        own.iter().map(|key| &key.parent).chain(children.iter().map(|key| &key.table)).chain(&added).collect();
     around.retain(|other| *other != table);
     for other in around {
         let sql = format!(
@@ -231,84 +230,6 @@ pub fn without_foreign_keys(statement: &str) -> String {
     lines.join("\n")
 }
 
-/// Stand-ins for the tables around, so that the server judges the ALTER with the foreign keys there and no real table is touched.
-#[derive(Debug)]
-pub struct Stage {
-    is_empty: bool,
-    /// Real table and stand-in.
-    stands: Vec<(TableName, TableName)>,
-    /// What the children's are called here, and what they are called.
-    renamed: Vec<(String, String)>,
-}
-
-impl Stage {
-    /// Puts the source's foreign keys onto the empty shadow, with stand-ins on the other side.
-    ///
-    /// # Errors
-    /// As the server says.
-    pub async fn set(link: &mut Link, names: &Names) -> Result<Self, upstream::Error> {
-        let mut stage = Self { is_empty: true, stands: Vec::new(), renamed: Vec::new() };
-        let additions: Vec<ForeignKey> = of(link, &names.source).await?;
-        for key in &additions {
-            stage.is_empty = false;
-            let parent = if key.parent == names.source { names.shadow.clone() } else { stage.stand_in(link, names, &key.parent).await? };
-            link.run(&format!("ALTER TABLE {} {}", names.shadow.quoted(), key.addition(&key.name, &parent))).await?;
-        }
-        for (at, key) in children_of(link, &names.source).await?.iter().enumerate() {
-            stage.is_empty = false;
-            let child = stage.stand_in(link, names, &key.table).await?;
-            let name = format!("{PROBE_PREFIX}{}_key_{at}", link.id());
-            link.run(&format!("ALTER TABLE {} {}", child.quoted(), key.addition(&name, &names.shadow))).await?;
-            stage.renamed.push((name, key.name.clone()));
-        }
-        Ok(stage)
-    }
-
-    async fn stand_in(&mut self, link: &mut Link, names: &Names, real: &TableName) -> Result<TableName, upstream::Error> {
-        if let Some((_, stand_in)) = self.stands.iter().find(|(table, _)| table == real) {
-            return Ok(stand_in.clone());
-        }
-        let stand_in = TableName::new(names.shadow.schema.clone(), format!("{PROBE_PREFIX}{}_{}", link.id(), self.stands.len()));
-        link.run(&format!("CREATE TABLE {} LIKE {}", stand_in.quoted(), real.quoted())).await?;
-        self.stands.push((real.clone(), stand_in.clone()));
-        Ok(stand_in)
-    }
-
-    /// There are no foreign keys.
-    pub fn is_empty(&self) -> bool {
-        self.is_empty
-    }
-
-    /// The server's words about a stand-in, with the name of what it stands for.
-    pub fn real_words(&self, mut refusal: Refusal) -> Refusal {
-        for (real, stand_in) in &self.stands {
-            refusal.message = refusal.message.replace(&stand_in.table, &real.table);
-        }
-        for (stand_in, real) in &self.renamed {
-            refusal.message = refusal.message.replace(stand_in, real);
-        }
-        refusal
-    }
-
-    /// Takes everything off again; gives the foreign keys that the table has after the ALTER.
-    ///
-    /// # Errors
-    /// As the server says.
-    pub async fn strike(self, link: &mut Link, names: &Names) -> Result<Vec<ForeignKey>, upstream::Error> {
-        let mut keys = of(link, &names.shadow).await?;
-        take_off(link, &names.shadow, &keys, "").await?;
-        for (_, stand_in) in &self.stands {
-            link.run(&format!("DROP TABLE IF EXISTS {}", stand_in.quoted())).await?;
-        }
-        for key in &mut keys {
-            key.table = names.source.clone();
-            let real = self.stands.iter().find(|(_, stand_in)| *stand_in == key.parent).map(|(real, _)| real);
-            key.parent = real.unwrap_or(&names.source).clone();
-        }
-        Ok(keys)
-    }
-}
-
 async fn take_off(link: &mut Link, table: &TableName, keys: &[ForeignKey], mark: &str) -> Result<(), upstream::Error> {
     if keys.is_empty() {
         return Ok(());
@@ -322,9 +243,14 @@ impl Ties {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn read(link: &mut Link, names: &Names, id: MigrationId, mapping: &Mapping) -> Result<Self, Error> {
+    pub async fn read(link: &mut Link, names: &Names, id: MigrationId, mapping: &Mapping, swaps: u64) -> Result<Self, Error> {
         let (own, _) = checkpoint::ties(link, id).await?;
-        let own = read_keys(&own).ok_or_else(|| unreadable(&names.source, id, "foreign_keys"))?;
+        let mut own = read_keys(&own).ok_or_else(|| unreadable(&names.source, id, "foreign_keys"))?;
+        if !swaps.is_multiple_of(2) {
+            // Stored as the altered table has them; a window is only kept where the other one has the same.
+            own = added::all_renamed(&own, mapping);
+        }
+        let unwatched = added::unwatched(link, names, &own, mapping).await?;
         let mut children = children_of(link, &names.source).await?;
         for key in &mut children {
             for (_, referred) in &mut key.columns {
@@ -333,7 +259,7 @@ impl Ties {
                 }
             }
         }
-        let mut ties = Self { own, children, indexes: Vec::new() };
+        let mut ties = Self { swaps, own, unwatched, children, indexes: Vec::new() };
         let mut indexes = Vec::new();
         for (table, keys) in ties.by_child() {
             for (name, columns) in indexes_of(link, table).await? {
@@ -371,7 +297,8 @@ impl Ties {
                 tables.push((table, how));
             }
         }
-        tables.iter().map(|(table, how)| format!(", {} {how}", table.quoted())).collect()
+        let all: String = tables.iter().map(|(table, how)| format!(", {} {how}", table.quoted())).collect();
+        all + &added::more_locks(&self.unwatched, names)
     }
 
     fn second_name(id: MigrationId, nth: usize) -> String {
@@ -413,13 +340,13 @@ impl Ties {
     /// As a text for the store.
     pub fn write(&self) -> String {
         // The first line says that there is something to settle, even where there are no children.
-        format!("ties\n{}", write_keys(&self.children))
+        format!("ties {}\n{}", self.swaps, write_keys(&self.children))
     }
 
     /// From the store's text; nothing where it is not one.
     pub fn parse(text: &str) -> Option<Self> {
-        let children = text.strip_prefix("ties\n")?;
-        Some(Self { children: read_keys(children)?, ..Self::default() })
+        let (swaps, children) = text.strip_prefix("ties ")?.split_once('\n')?;
+        Some(Self { swaps: swaps.parse().ok()?, children: read_keys(children)?, ..Self::default() })
     }
 }
 
@@ -523,15 +450,15 @@ pub async fn settle_stored(link: &mut Link, table: &TableName, id: MigrationId, 
         return Ok(());
     }
     let ties = Ties::parse(stored).ok_or_else(|| unreadable(table, id, "ties"))?;
-    settle(link, &Names::of(table), id, &ties).await?;
+    settle(link, &Names::after_swaps(table, ties.swaps), id, &ties).await?;
     Ok(checkpoint::set_ties(link, id, "").await?)
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn key() -> ForeignKey {
+    pub(in crate::migration::foreign_keys) fn key() -> ForeignKey {
         ForeignKey {
             table: TableName::new("s", "c:`"),
             name: "fk\n".into(),
@@ -544,7 +471,7 @@ mod tests {
 
     #[test]
     fn they_survive_storing() {
-        let ties = Ties { children: vec![key(), key()], ..Ties::default() };
+        let ties = Ties { swaps: 3, children: vec![key(), key()], ..Ties::default() };
         assert_eq!(Ties::parse(&ties.write()), Some(ties.clone()));
         assert_eq!(Ties::parse(&Ties::default().write()), Some(Ties::default()));
         let text = ties.write();

@@ -1,0 +1,3 @@
+INSERT INTO t (id, p_id) VALUES (90, 99);
+DELETE FROM p WHERE id = 2;
+SELECT COUNT(*) FROM t;

@@ -1,0 +1,1 @@
+INSERT INTO t (id, p_id) VALUES (90, 99);

@@ -1,0 +1,3 @@
+INSERT INTO t (id, up) VALUES (90, 99);
+DELETE FROM t WHERE id = 1;
+SELECT id, up FROM t ORDER BY id;

@@ -1,0 +1,5 @@
+INSERT INTO t VALUES (6, 5, 6);
+UPDATE t SET up = 6 WHERE id = 2;
+-- later
+DELETE FROM t WHERE id = 3;
+INSERT INTO t VALUES (7, 2, 7);

@@ -1,0 +1,2 @@
+-- later
+INSERT INTO t VALUES (7, 77, 7);
