@@ -6,7 +6,6 @@ use super::job::Job;
 use super::keys::KeyRange;
 use super::probe;
 use super::statements::Rows;
-use crate::ids::quote_identifier;
 use crate::schema::key::Key;
 use crate::upstream;
 
@@ -15,7 +14,7 @@ pub async fn refusal_in_range(job: &Job, range: &KeyRange, error: upstream::Erro
     if !is_about_rows(&error) {
         return error.into();
     }
-    let rows = job.statements.of_source(&own_columns(job), &Rows::In(job.keys.range(range)));
+    let rows = job.statements.of_source(&job.source.stored_columns(), &Rows::In(job.keys.range(range)));
     explain(job, &rows, error).await
 }
 
@@ -34,7 +33,7 @@ pub async fn refusal_if_any(job: &Job, keys: &[Key], error: &upstream::Error) ->
 
 /// The server's own refusal of an ALTER on a table with the source's rows in a range; `None` where it takes them or cannot be asked.
 pub async fn refusal_of_range(job: &Job, range: &KeyRange) -> Option<Refusal> {
-    let rows = job.statements.of_source(&own_columns(job), &Rows::In(job.keys.range(range)));
+    let rows = job.statements.of_source(&job.source.stored_columns(), &Rows::In(job.keys.range(range)));
     ask(job, &rows).await.ok().flatten()
 }
 
@@ -53,17 +52,7 @@ fn is_about_rows(error: &upstream::Error) -> bool {
 /// The source's rows with these keys, in one statement and so in one snapshot.
 fn rows_of(job: &Job, keys: &[Key]) -> String {
     let each = job.keys.all_literals(keys);
-    each.iter().map(|key| job.statements.row_of_source(&own_columns(job), key)).collect::<Vec<_>>().join(" UNION ALL ")
-}
-
-fn own_columns(job: &Job) -> String {
-    job.source
-        .columns
-        .iter()
-        .filter(|column| !column.is_generated())
-        .map(|column| quote_identifier(&column.name))
-        .collect::<Vec<_>>()
-        .join(", ")
+    each.iter().map(|key| job.statements.row_of_source(&job.source.stored_columns(), key)).collect::<Vec<_>>().join(" UNION ALL ")
 }
 
 async fn explain(job: &Job, rows: &str, error: upstream::Error) -> Error {
@@ -96,5 +85,5 @@ async fn ask(job: &Job, rows: &str) -> Result<Option<Refusal>, upstream::Error> 
         // No ALTER leads from this source to this shadow.
         return Ok(None);
     }
-    probe::ask(&job.server, &job.names, Some((&own_columns(job), rows)), &job.specification).await
+    probe::ask(&job.server, &job.names, Some((&job.source.stored_columns(), rows)), &job.specification).await
 }

@@ -170,15 +170,15 @@ async fn check_table(link: &mut Link, table: &TableName) -> Result<TableName, Er
 }
 
 /// Refuses CONVERT TO CHARACTER SET where the server has turned the members of an ENUM or SET into other letters: it does so with members
-/// outside of ASCII and with character sets of wide letters, and its own ALTER keeps their numbers.
+/// outside of ASCII and from or to character sets of wide letters; its own ALTER keeps their numbers, or leaves none.
 ///
 /// # Errors
 /// The refusal.
 pub fn check_members(table: &TableName, mapping: &Mapping, specification: &str) -> Result<(), Error> {
     let is_garbled = |pair: &&Pair| {
         let (source, shadow) = (&pair.source, &pair.shadow);
-        let is_plain =
-            source.column_type.is_ascii() && !source.charset.starts_with("utf16") && !matches!(source.charset.as_str(), "ucs2" | "utf32");
+        let is_wide = |column: &Column| column.charset.starts_with("utf16") || matches!(column.charset.as_str(), "ucs2" | "utf32");
+        let is_plain = source.column_type.is_ascii() && !is_wide(source) && !is_wide(shadow);
         matches!(source.data_type.as_str(), "enum" | "set")
             && source.data_type == shadow.data_type
             && !is_plain

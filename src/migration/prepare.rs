@@ -15,7 +15,7 @@ use super::shadow::{self, Names};
 use super::site::Site;
 use super::statements::{RowItself, Statements};
 use super::tail::Start;
-use super::{Refusal, deferred, describe, failover, final_form, foreign_keys, in_place, preflight, triggers};
+use super::{Refusal, deferred, describe, failover, final_form, foreign_keys, in_place, preflight, probe, triggers};
 use crate::gate::Installed;
 use crate::schema::key::Key;
 use crate::schema::mapping::{self, Mapping};
@@ -80,6 +80,7 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Err
     preflight::check_members(&names.source, &mapping, &grip.stored.specification)?;
     if let Some(own) = &own {
         check_foreign_keys(around, grip, &names, own, &mapping).await?;
+        check_new_dates(grip, &names, &source, &mapping).await?;
     }
     let keys = Arc::new(Keys::new(&mapping)?);
     if let (Some(helper), false) = (&mapping.helper, has_helper) {
@@ -148,6 +149,20 @@ async fn check_foreign_keys(
     added::check_source(&mut grip.link, names, own, mapping, max_hold).await
 }
 
+/// Refuses a new DATE or DATETIME that takes no NULL where the server's own ALTER would not put the zero date into rows: MariaDB's does not
+/// in some modes in which it takes one from an INSERT.
+async fn check_new_dates(grip: &Grip, names: &Names, source: &Table, mapping: &Mapping) -> Result<(), Error> {
+    if !mapping.filled.iter().any(|(_, value)| value.contains("0000-00-00")) {
+        return Ok(());
+    }
+    let columns = source.stored_columns();
+    let row = format!("SELECT {columns} FROM {} LIMIT 1", names.source.quoted());
+    match probe::ask(&grip.server, names, Some((&columns, &row)), &grip.stored.specification).await? {
+        Some(refusal) if refusal.code == 1292 => Err(refusal.into()),
+        _ => Ok(()),
+    }
+}
+
 /// Two tables whose rows are told apart by the same key.
 pub struct Related {
     /// The one that has the name.
@@ -164,7 +179,7 @@ pub struct Related {
 pub fn assemble(around: &Surroundings, grip: &Grip, names: Names, server: Server, related: Related) -> Option<Job> {
     let Related { source, shadow, mapping, keys } = related;
     let row = RowItself::reached(&source, &mapping.key.source_index)?;
-    let statements = Statements::new(&names.source, &names.shadow, &mapping, row, &keys.expressions(), grip.facts.share_without_waiting());
+    let statements = Statements::new(&names.source, &names.shadow, &mapping, row, &keys.expressions(), &grip.facts);
     let covers = keys.clone();
     Some(Job {
         site: Site::new(around, grip, names, server),
@@ -229,7 +244,9 @@ async fn begin(grip: &mut Grip, names: &Names) -> Result<(Start, Progress), Erro
         .await?
         .and_then(|rows| rows.parse().ok())
         .unwrap_or(0);
-    grip.stored.deferred_indexes = deferred::take_off(&mut grip.link, names, grip.stored.id).await?;
+    let mut link = grip.server.with_any_date().connect_engine().await?;
+    grip.stored.deferred_indexes = deferred::take_off(&mut link, names, grip.stored.id).await?;
+    link.close().await;
     let position = grip.link.position(&grip.facts).await?;
     // F8: a change that is in the log before this place may not be visible yet. The next statement is logged, and commits
     // after it in the log's order: when it has returned, all of them are visible, and no chunk can miss one.

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use crate::ids::{TableName, quote_identifier};
 use crate::schema::mapping::{Mapping, Pair};
 use crate::schema::table::Table;
-use crate::upstream::Share;
+use crate::upstream::{Facts, Share};
 
 /// One row's key as SQL literals, in the order of the key's columns.
 pub type Literals = Vec<String>;
@@ -39,15 +39,29 @@ enum Reading {
     OrDefault,
     /// JSON takes a number or a time that is written as text, as ALTER writes it, and refuses the value itself.
     Text,
+    /// BIT: an ALTER takes the number that a text, a date or a JSON value says, an INSERT its bytes.
+    Integer,
+    /// NULL is read as the error value of an ENUM: MariaDB's ALTER leaves that where an INSERT takes the first member.
+    OrNoMember,
 }
 
 impl Reading {
-    fn of(pair: &Pair, mapping: &Mapping) -> Self {
+    fn of(pair: &Pair, mapping: &Mapping, is_mariadb: bool) -> Self {
         const WRITTEN: [&str; 12] =
             ["tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double", "year", "date", "time", "datetime"];
+        let (from, to) = (pair.source.data_type.as_str(), pair.shadow.data_type.as_str());
+        let is_number_of_bytes = || {
+            ["char", "text", "blob", "binary"].iter().any(|kind| from.contains(kind))
+                || matches!(from, "date" | "json" | "float" | "double")
+                || if is_mariadb { matches!(from, "time" | "datetime" | "timestamp") } else { from == "decimal" }
+        };
         if mapping.defaulted.contains(&pair.source.name) {
             Self::OrDefault
-        } else if pair.shadow.data_type == "json" && WRITTEN.contains(&pair.source.data_type.as_str()) {
+        } else if to == "bit" && is_number_of_bytes() {
+            Self::Integer
+        } else if is_mariadb && to == "enum" && pair.source.is_nullable && !pair.shadow.is_nullable {
+            Self::OrNoMember
+        } else if to == "json" && WRITTEN.contains(&from) {
             Self::Text
         } else {
             Self::AsIs
@@ -95,17 +109,14 @@ pub struct Statements {
 }
 
 impl Statements {
-    /// `key_expressions` read the key's columns so that they can be turned into literals again; `share` is how a
-    /// locking read keeps from waiting.
-    ///
-    /// `row` is how a locking read by the key reaches the row itself (F20).
+    /// `key_expressions` read the key's columns so that they can be turned into literals again; `row` is how a locking read by the key reaches the row itself (F20).
     pub fn new(
         source: &TableName,
         shadow: &TableName,
         mapping: &Mapping,
         row: RowItself,
         key_expressions: &[String],
-        share: Share,
+        facts: &Facts,
     ) -> Self {
         let beside = mapping.key.columns.iter().filter(|key| !mapping.pairs.iter().any(|pair| pair.shadow.name == key.shadow.name));
         Self {
@@ -114,14 +125,18 @@ impl Statements {
             force: format!("FORCE INDEX ({})", quote_identifier(&mapping.key.source_index)),
             source_key: mapping.key.columns.iter().map(|pair| quote_identifier(&pair.source.name)).collect(),
             shadow_key: mapping.key.columns.iter().map(|pair| quote_identifier(&pair.shadow.name)).collect(),
-            source_columns: mapping.pairs.iter().map(|pair| (quote_identifier(&pair.source.name), Reading::of(pair, mapping))).collect(),
+            source_columns: mapping
+                .pairs
+                .iter()
+                .map(|pair| (quote_identifier(&pair.source.name), Reading::of(pair, mapping, facts.is_mariadb)))
+                .collect(),
             kept: mapping.pairs.first().map_or_else(String::new, |pair| quote_identifier(&pair.shadow.name)),
             key_beside: beside.map(|pair| (quote_identifier(&pair.source.name), quote_identifier(&pair.shadow.name))).collect(),
             filled: mapping.filled.iter().map(|(name, value)| (quote_identifier(name), *value)).collect(),
             shadow_columns: mapping.pairs.iter().map(|pair| quote_identifier(&pair.shadow.name)).collect::<Vec<_>>().join(", "),
             key_expressions: key_expressions.join(", "),
             row,
-            share,
+            share: facts.share_without_waiting(),
         }
     }
 
@@ -340,6 +355,8 @@ impl Statements {
             Reading::AsIs => format!("{prefix}{name}"),
             Reading::OrDefault => format!("IFNULL({prefix}{name}, DEFAULT({prefix}{name}))"),
             Reading::Text => format!("CAST({prefix}{name} AS CHAR CHARACTER SET utf8mb4)"),
+            Reading::Integer => format!("CAST({prefix}{name} AS SIGNED)"),
+            Reading::OrNoMember => format!("IFNULL({prefix}{name}, '')"),
         })
     }
 
@@ -451,7 +468,7 @@ mod tests {
             &mapping,
             RowItself::ByColumn("a,`b".into()),
             &expressions,
-            Share::Skipping("FOR SHARE SKIP LOCKED"),
+            &Facts { is_mariadb: false, version: (9, 7, 0), identity: String::new(), lower_case_table_names: 0 },
         )
     }
 

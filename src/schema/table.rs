@@ -1,5 +1,7 @@
 //! A table as the dictionary describes it: columns and indexes.
 
+use crate::ids::quote_identifier;
+
 /// One column of information_schema.COLUMNS.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Column {
@@ -103,6 +105,12 @@ impl Table {
     /// Finds a column; names of columns are compared without regard to case.
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| same_name(&column.name, name))
+    }
+
+    /// The names of the columns to which values are given, as a list for SQL.
+    pub fn stored_columns(&self) -> String {
+        let own = self.columns.iter().filter(|column| !column.is_generated());
+        own.map(|column| quote_identifier(&column.name)).collect::<Vec<_>>().join(", ")
     }
 
     /// Indexes that identify every row, the primary key first.

@@ -290,13 +290,16 @@ impl Comparison {
         Ok(())
     }
 
-    /// MariaDB gives a NULL the moment of the ALTER where a TIMESTAMP column takes none any more: no other moment is that one.
+    /// The server gives a NULL the moment of the ALTER where a TIMESTAMP column takes none any more, on MySQL unless its mode is strict: no
+    /// other moment is that one.
     async fn check_moments(&self, link: &mut Link, rows: &Rows) -> Result<(), Error> {
         let fills = |pair: &&Pair| pair.source.is_nullable && !pair.shadow.is_nullable && pair.shadow.data_type == "timestamp";
-        if !self.job.facts.is_mariadb {
+        let filled: Vec<&Pair> = self.job.mapping.pairs.iter().filter(fills).collect();
+        if filled.is_empty() || !self.job.facts.is_mariadb && link.cell("SELECT @@sql_mode LIKE '%STRICT_%'").await?.as_deref() == Some("1")
+        {
             return Ok(());
         }
-        for pair in self.job.mapping.pairs.iter().filter(fills) {
+        for pair in filled {
             let what = format!("COUNT(*) - COUNT({})", crate::ids::quote_identifier(&pair.source.name));
             if link.cell(&self.job.statements.of_source(&what, rows)).await?.as_deref() != Some("0") {
                 let message = format!(

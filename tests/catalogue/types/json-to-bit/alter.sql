@@ -1,0 +1,2 @@
+-- JSON numbers become BIT
+MODIFY a BIT(8)

@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, s SET('c', 'b'));
+INSERT INTO t VALUES (1, NULL);

@@ -1,0 +1,2 @@
+-- a text that says no number becomes BIT
+MODIFY a BIT(8)
