@@ -1,8 +1,9 @@
 //! What a group asks for beyond what each of its tables does: each refusal in one sentence with the remedy.
 
 use super::super::cutover::protocol::{self, Way};
+use super::super::cutover::together;
 use super::super::error::Error;
-use super::super::{Change, Options, Refusal, Strategy, foreign_keys, preflight, triggers};
+use super::super::{Change, Options, Refusal, Strategy, foreign_keys, preflight};
 use crate::config::Config;
 use crate::ids::TableName;
 use crate::upstream::{Facts, Link};
@@ -70,11 +71,6 @@ pub async fn check(link: &mut Link, facts: &Facts, config: &Config, changes: &[C
                  its own, or drop the foreign keys and add them again afterwards"
             ));
         }
-        if triggers::are_on(link, &table).await? {
-            return refuse(format!(
-                "{table} has triggers; such a table cannot be migrated together with others yet. Migrate it on its own"
-            ));
-        }
         if members.iter().any(|(other, _)| *other == table) {
             return Err(
                 Refusal::new(1066, *b"42000", format!("{table} is named twice; give it one specification with all its changes")).into()
@@ -85,5 +81,15 @@ pub async fn check(link: &mut Link, facts: &Facts, config: &Config, changes: &[C
     members.sort_by(|(one, _), (other, _)| {
         (one.schema.as_bytes(), one.table.as_bytes()).cmp(&(other.schema.as_bytes(), other.table.as_bytes()))
     });
+    if facts.is_mariadb
+        && let Some((table, other)) =
+            together::reached_by_trigger(link, &members.iter().map(|(table, _)| table).collect::<Vec<_>>()).await?
+    {
+        return refuse(format!(
+            "a trigger of {table} uses {other}, or names it; on {} such tables cannot be swapped together. Migrate each on its own, or drop the trigger and \
+             create it again afterwards",
+            facts.name()
+        ));
+    }
     Ok(Checked { members, options })
 }
