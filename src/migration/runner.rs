@@ -320,7 +320,7 @@ async fn drive_one(around: &Arc<Surroundings>, board: &Arc<Board>, place: Option
             instant::End::Again => grip.step(Event::Restarted).await?,
         }
     }
-    let prepared = super::prepare::run(around, &mut grip).await?;
+    let prepared = super::prepare::run(around, &mut grip, None).await?;
     super::run::run(around, &mut grip, prepared).await?;
     after_swap(around, &mut grip).await
 }

@@ -5,7 +5,7 @@
 //! (`cutover/together`). Whatever ends the run of one of them ends the run of all.
 //! Invariant: the members are swapped all or none. Where the end of an attempt is not known, the truth is read for each of them and must be
 //! the same; where it is not, nothing more is done until a person has looked.
-//! See: `check.rs` (what is refused), `runner.rs` (one table), ADR 14.
+//! See: `check.rs` (what is refused), `stage.rs` (members that refer to each other), `runner.rs` (one table), ADR 14.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +26,7 @@ use crate::ids::TableName;
 use crate::upstream;
 
 pub mod check;
+mod stage;
 
 /// The moments of all members must be so close to each other, or they are looked for again.
 const MOMENT: Duration = Duration::from_secs(1);
@@ -92,7 +93,8 @@ pub async fn drive(around: &Arc<Surroundings>, boards: &[Arc<Board>], place: Opt
         })
         .await?;
     }
-    for grip in &mut grips {
+    let made = stage::make_shadows(&mut grips).await?;
+    for (grip, made) in grips.iter_mut().zip(made) {
         let table = grip.stored.table.clone();
         let begun = async {
             if instant::choose(around, grip).await?.is_some() {
@@ -101,7 +103,7 @@ pub async fn drive(around: &Arc<Surroundings>, boards: &[Arc<Board>], place: Opt
                     "this is a defect; please report it".into(),
                 ));
             }
-            Box::pin(prepare::run(around, grip)).await
+            Box::pin(prepare::run(around, grip, made)).await
         };
         prepared.push(begun.await.map_err(|error| of_member(&table, error))?);
     }

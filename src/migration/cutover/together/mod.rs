@@ -4,8 +4,8 @@
 //! (`max_hold_ms`, `drain_budget_ms`) are the attempt's, however many tables it has.
 //! Members come in the order of their names, which is the order in which the server takes their locks. The first one's number marks the
 //! connections that the members share.
-//! Never: foreign keys, a locked shadow, a revert window. Groups with them are refused (`migration/group`).
-//! See: `mod.rs` above for one table; `locked.rs` (MySQL), `chain.rs` (MariaDB), `around.rs` (triggers).
+//! Never: a locked shadow, a revert window, foreign keys on MariaDB. Groups with them are refused (`migration/group`).
+//! See: `mod.rs` above for one table; `locked.rs` (MySQL), `chain.rs` (MariaDB), `around.rs` (triggers and foreign keys).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +15,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::super::error::Error;
-use super::super::foreign_keys::Ties;
 use super::super::job::Job;
 use super::super::shadow::{self, Names};
 use super::super::tail::{self, Reached};
@@ -59,6 +58,8 @@ struct Joint<'a> {
     /// The gates open by themselves then.
     hold_ends: Instant,
     steps: Steps,
+    /// What it took to add foreign keys; to settle them takes about twice as much.
+    tied_for: Duration,
 }
 
 /// The one statement that swaps all of them.
@@ -109,7 +110,7 @@ pub async fn attempt(mut members: Vec<Member<'_>>) -> Result<(Outcome, Vec<Repor
     // A part of the hold is kept for ending what must be ended from outside.
     let watchman = Watchman::begin(leader.server.clone(), outside, crew.ids(), deadline, leader);
     let hold_ends = began + leader.max_hold();
-    let mut joint = Joint { members, belongings, way, applies, control, watchman, deadline, hold_ends, steps };
+    let mut joint = Joint { members, belongings, way, applies, control, watchman, deadline, hold_ends, steps, tied_for: Duration::ZERO };
     let result = behind_the_gates(&mut joint, &held, &mut crew).await;
     joint.put_right_late().await;
     let Joint { members, mut control, watchman, mut steps, .. } = joint;
@@ -167,15 +168,6 @@ async fn begin(jobs: &[&Job], way: Way) -> Result<Begun, Error> {
     let belongings = around::read(jobs, way, &mut control).await?;
     let mut applies = Vec::new();
     for job in jobs {
-        if !Ties::read(&mut control, &job.names, job.id, &job.mapping).await?.is_empty() {
-            let source = &job.names.source;
-            return Err(Error::Stuck(
-                format!(
-                    "{source} has foreign keys, or others refer to it with theirs, now, which a migration of several tables cannot bring over"
-                ),
-                "drop them".into(),
-            ));
-        }
         applies.push(job.server.connect_engine().await?);
     }
     let all: Vec<_> = jobs.iter().zip(&belongings).map(|(job, own)| (&job.site, own.around())).collect();
@@ -288,7 +280,7 @@ impl<'a> Joint<'a> {
     /// Whether enough of the hold is left for a RENAME: see [`Attempt::may_rename`].
     fn may_rename(&self) -> Result<(), upstream::Error> {
         let (left, max_hold) = (self.hold_ends.saturating_duration_since(Instant::now()), self.max_hold());
-        if left >= max_hold * 2 / 5 {
+        if left >= max_hold * 2 / 5 + self.tied_for * 2 {
             return Ok(());
         }
         Err(upstream::Error::TooLong(max_hold - left, "what comes before the RENAME; too little of max_hold is left for it"))
