@@ -125,7 +125,10 @@ pub async fn hot_names(link: &mut Link, name: &TableName) -> Result<Vec<String>,
 }
 
 /// The tables that the table's own triggers mention, themselves or through stored programs: who locks the table locks them too.
-async fn tables_of_triggers(link: &mut Link, name: &TableName) -> Result<Vec<Vec<String>>, Error> {
+///
+/// # Errors
+/// As the server says.
+pub async fn tables_of_triggers(link: &mut Link, name: &TableName) -> Result<Vec<Vec<String>>, Error> {
     let sql = format!(
         "SELECT ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = {} AND EVENT_OBJECT_TABLE = {}",
         literal(&name.schema),

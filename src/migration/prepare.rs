@@ -42,11 +42,12 @@ pub struct Prepared {
     pub is_copied: bool,
 }
 
-/// Prepares a run; a shadow of an earlier run is taken over where its place in the log is known.
+/// Prepares a run; a shadow of an earlier run is taken over where its place in the log is known. `made`: the shadow is there already, empty
+/// and altered, and the table shall have these foreign keys.
 ///
 /// # Errors
 /// Refusals of the server, with its own number; the server.
-pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Error> {
+pub async fn run(around: &Surroundings, grip: &mut Grip, made: Option<Vec<ForeignKey>>) -> Result<Prepared, Error> {
     let table = grip.stored.table.clone();
     let protocol = grip.stored.options.cutover.unwrap_or(around.config.cutover.protocol);
     let checked = preflight::check(&mut grip.link, &grip.facts, &table, &grip.stored.specification, protocol).await?;
@@ -58,12 +59,15 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Err
         return Err(Refusal::new(1173, *b"42000", format!("{}: {}", names.source, mapping::NoMapping::SourceHasNoKey)).into());
     }
     let start = find_start(grip, &names).await?;
-    let mut own = None;
+    let (mut own, is_group) = (None, made.is_some());
     shadow::create_schemas(&mut grip.link, &names).await?;
     if start.is_none() {
         // First: a shadow that is half made must never be taken for one with a place in the log.
         checkpoint::clear_start(&mut grip.link, grip.stored.id).await?;
-        let keys = create_shadow(&grip.server, &mut grip.link, &names, &grip.stored.specification).await?;
+        let keys = match made {
+            Some(keys) => keys,
+            None => create_shadow(&grip.server, &mut grip.link, &names, &grip.stored.specification).await?,
+        };
         checkpoint::set_foreign_keys(&mut grip.link, grip.stored.id, &foreign_keys::write_keys(&keys)).await?;
         preflight::check_engine(&mut grip.link, &names).await?;
         triggers::try_on_shadow(&mut grip.link, &grip.server, &names).await?;
@@ -79,7 +83,10 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<Prepared, Err
     })?;
     preflight::check_members(&names.source, &mapping, &grip.stored.specification)?;
     if let Some(own) = &own {
-        check_foreign_keys(around, grip, &names, own, &mapping).await?;
+        // Members that refer to each other were judged together, and none of them adds a foreign key.
+        if !is_group {
+            check_foreign_keys(around, grip, &names, own, &mapping).await?;
+        }
         check_new_dates(grip, &names, &source, &mapping).await?;
     }
     let keys = Arc::new(Keys::new(&mapping)?);
@@ -197,7 +204,10 @@ pub fn assemble(around: &Surroundings, grip: &Grip, names: Names, server: Server
 }
 
 /// Where an earlier run's shadow can be followed from; `None` where it must begin afresh.
-async fn find_start(grip: &mut Grip, names: &Names) -> Result<Option<Start>, Error> {
+///
+/// # Errors
+/// As the server says.
+pub async fn find_start(grip: &mut Grip, names: &Names) -> Result<Option<Start>, Error> {
     let Some(position) = grip.stored.position.clone() else { return Ok(None) };
     if !shadow::look(&mut grip.link, names).await?.shadow {
         return Ok(None);
@@ -259,7 +269,10 @@ async fn begin(grip: &mut Grip, names: &Names) -> Result<(Start, Progress), Erro
 
 /// Creates the shadow and gives it the ALTER verbatim: the server is the judge of it. Gives the foreign keys that the table has
 /// afterwards; the shadow has none.
-async fn create_shadow(server: &Server, link: &mut Link, names: &Names, specification: &str) -> Result<Vec<ForeignKey>, Error> {
+///
+/// # Errors
+/// A [`Refusal`] with the server's own number, or the server.
+pub async fn create_shadow(server: &Server, link: &mut Link, names: &Names, specification: &str) -> Result<Vec<ForeignKey>, Error> {
     shadow::create(server, names, foreign_keys::without_foreign_keys).await?;
     let stage = Stage::set(link, names, specification).await?;
     // The operator's words are read under the server's own sql_mode, as his shell's would be.

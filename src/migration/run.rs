@@ -286,7 +286,8 @@ async fn after_unknown(grip: &mut Grip, job: &Job, gate: Installed) -> Result<()
     if settled.is_err() || grip.phase == super::Phase::Reversible {
         // The moment was noted before the RENAME was issued. Where it is not known yet whether it has happened, it may have.
         finish::stand_while_snapshots_live(gate);
-        return settled;
+        settled?;
+        return runner::settle_around(grip).await;
     }
     Err(upstream::Error::Lost("the swap did not happen; another attempt follows".into()).into())
 }

@@ -320,7 +320,7 @@ async fn drive_one(around: &Arc<Surroundings>, board: &Arc<Board>, place: Option
             instant::End::Again => grip.step(Event::Restarted).await?,
         }
     }
-    let prepared = super::prepare::run(around, &mut grip).await?;
+    let prepared = super::prepare::run(around, &mut grip, None).await?;
     super::run::run(around, &mut grip, prepared).await?;
     after_swap(around, &mut grip).await
 }
@@ -402,27 +402,43 @@ pub async fn settle_truth(grip: &mut Grip) -> Result<(), Error> {
 /// # Errors
 /// As the server says.
 pub async fn settle_around(grip: &mut Grip) -> Result<(), Error> {
+    settle_triggers(grip).await?;
     let id = grip.id();
-    let stored = checkpoint::triggers(&mut grip.link, id).await?;
-    triggers::settle(&mut grip.link, &grip.server, id, &stored, &grip.stored.table).await?;
     let (_, ties) = checkpoint::ties(&mut grip.link, id).await?;
     foreign_keys::settle_stored(&mut grip.link, &grip.stored.table, id, &ties).await
 }
 
-/// What cannot wait until the run of a migration is taken over: before the first client comes in, the tables that a proxy left without
-/// their triggers when it died get them back, and their children point to them. Where another proxy has the migration, nothing is done.
+/// The triggers alone.
 ///
 /// # Errors
 /// As the server says.
-pub async fn mend(server: &Server, stored: &Stored) -> Result<(), Error> {
+pub async fn settle_triggers(grip: &mut Grip) -> Result<(), Error> {
+    let id = grip.id();
+    let stored = checkpoint::triggers(&mut grip.link, id).await?;
+    triggers::settle(&mut grip.link, &grip.server, id, &stored, &grip.stored.table).await
+}
+
+/// What cannot wait until the run of a migration, or of all those of a group, is taken over: before the first client comes in, the tables
+/// that a proxy left without their triggers when it died get them back, and their children point to them. Where another proxy has it,
+/// nothing is done.
+///
+/// # Errors
+/// As the server says.
+pub async fn mend(server: &Server, all: &[Stored]) -> Result<(), Error> {
     let mut link = server.connect_engine().await?;
-    if !take_lease(&mut link, stored.id, 1).await? {
-        return Ok(());
+    for stored in all {
+        if !take_lease(&mut link, stored.id, 1).await? {
+            return Ok(());
+        }
     }
-    let facts = Facts::read(&mut link).await?;
-    settle::end_stragglers(&mut link, &Names::after_swaps(&stored.table, stored.swaps), stored.id).await?;
-    triggers::settle(&mut link, &server.only(&facts), stored.id, &stored.triggers, &stored.table).await?;
-    foreign_keys::settle_stored(&mut link, &stored.table, stored.id, &stored.ties).await?;
+    let server = server.only(&Facts::read(&mut link).await?);
+    for stored in all {
+        settle::end_stragglers(&mut link, &Names::after_swaps(&stored.table, stored.swaps), stored.id).await?;
+    }
+    for stored in all {
+        triggers::settle(&mut link, &server, stored.id, &stored.triggers, &stored.table).await?;
+        foreign_keys::settle_stored(&mut link, &stored.table, stored.id, &stored.ties).await?;
+    }
     link.close().await;
     Ok(())
 }

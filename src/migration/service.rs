@@ -269,8 +269,18 @@ impl Service {
             return Ok(());
         }
         checkpoint::upgrade(&mut link).await?;
+        let mut sets: BTreeMap<MigrationId, Vec<Stored>> = BTreeMap::new();
         for stored in checkpoint::read(&mut link, "triggers <> '' OR ties <> ''").await? {
-            runner::mend(server, &stored).await?;
+            let first = stored.group.unwrap_or(stored.id);
+            let members = match stored.group {
+                None => vec![stored],
+                // One statement may still be swapping all of them.
+                Some(group) => checkpoint::read(&mut link, &format!("group_id = {group}")).await?,
+            };
+            sets.insert(first, members);
+        }
+        for members in sets.values() {
+            runner::mend(server, members).await?;
         }
         link.close().await;
         Ok(())

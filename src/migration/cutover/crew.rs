@@ -31,6 +31,8 @@ pub(super) struct Crew {
     pub(super) warden: Option<Link>,
     /// The C1 of each further table of a group.
     pub(super) more: Vec<Link>,
+    /// The heir of each table of a group that has triggers, where there are sentries.
+    pub(super) heirs: Vec<Option<Link>>,
     /// Applies.
     pub(super) apply: Link,
     /// Ends statements that wait too long.
@@ -58,28 +60,37 @@ impl Crew {
             heir,
             warden,
             more: Vec::new(),
+            heirs: Vec::new(),
             apply: site.server.connect_engine().await?,
             watchdog: site.server.connect_engine().await?,
         })
     }
 
-    /// The same with a C1 for each further table of a group.
-    pub(super) async fn joined_by(mut self, others: &[&Site]) -> Result<Self, upstream::Error> {
-        for site in others {
-            self.more.push(impatient(site, settle::LOCK_TAG).await?);
+    /// The same with a C1 for each further table of a group, and an heir for each that has triggers.
+    pub(super) async fn joined_by(mut self, all: &[(&Site, Around)]) -> Result<Self, upstream::Error> {
+        for (nth, (site, around)) in all.iter().enumerate() {
+            if nth > 0 {
+                self.more.push(impatient(site, settle::LOCK_TAG).await?);
+            }
+            self.heirs.push(if around.has_triggers { Some(impatient(site, settle::HEIR_TAG).await?) } else { None });
         }
         Ok(self)
     }
 
     /// The connections that may hold or wait for locks, in the order in which they must end: the RENAME first, then who waits behind it.
     pub(super) fn ids(&self) -> Vec<u32> {
-        let links = [self.rename.as_ref(), self.heir.as_ref(), self.warden.as_ref(), Some(&self.lock), self.shadow.as_ref()];
-        links.into_iter().flatten().chain(&self.more).map(Link::id).collect()
+        let behind =
+            [self.rename.as_ref(), self.heir.as_ref(), self.warden.as_ref()].into_iter().flatten().chain(self.heirs.iter().flatten());
+        behind.chain([&self.lock]).chain(&self.shadow).chain(&self.more).map(Link::id).collect()
     }
 
-    /// The C1 of each table, and who ends them.
-    pub(super) fn locks(&mut self) -> (Vec<&mut Link>, &mut Link) {
-        (std::iter::once(&mut self.lock).chain(&mut self.more).collect(), &mut self.watchdog)
+    /// Whoever has this table of a group locked, and who ends him.
+    pub(super) fn lock_of(&mut self, nth: usize) -> (&mut Link, &mut Link) {
+        let link = match nth.checked_sub(1).and_then(|nth| self.more.get_mut(nth)) {
+            Some(link) => link,
+            None => &mut self.lock,
+        };
+        (link, &mut self.watchdog)
     }
 
     /// Gives back what C1 and C3 have locked. Only ever after the RENAME has ended, or where its names sort after the source's.

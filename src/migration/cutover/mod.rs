@@ -131,7 +131,7 @@ pub async fn attempt(job: &Job, gate: &std::sync::Arc<Gate>, reached: watch::Rec
     };
     let result = behind_the_gate(&mut attempt, &held, crew, way).await;
     if attempt.is_bare {
-        put_triggers_back(&attempt).await;
+        put_triggers_back(job, &attempt.triggers).await;
     }
     if attempt.is_tied {
         settle_ties_late(&attempt).await;
@@ -269,8 +269,7 @@ async fn begin(job: &Job, way: Way) -> Result<Begun, Error> {
 }
 
 /// The lock went before the triggers were on again. Clients of the proxy are still held.
-async fn put_triggers_back(attempt: &Attempt<'_>) {
-    let (job, triggers) = (attempt.job, &attempt.triggers);
+async fn put_triggers_back(job: &Job, triggers: &Triggers) {
     let done = tokio::time::timeout(Duration::from_secs(5), triggers::put_back(&job.server, triggers, &job.names.source)).await;
     let result = done.unwrap_or_else(|_| Err(upstream::Error::TooLong(Duration::from_secs(5), "putting the triggers on")));
     match result {

@@ -1,6 +1,7 @@
 //! What the server shows of those who wait: never slept for, always asked.
 
 use super::super::site::Site;
+use crate::ids::TableName;
 use crate::upstream::{self, Link, literal};
 
 /// Whether a statement of this connection that begins with this word waits for a table's metadata lock.
@@ -36,6 +37,17 @@ pub(super) async fn rename_waits_for_source(site: &Site, link: &mut Link, rename
         literal(&source.table)
     );
     Ok(link.cell(&sql).await?.is_some_and(|count| count != "0"))
+}
+
+/// Whether an exclusive lock on a table is waited for, or held, on MariaDB: PREPARE wants to know the table and nothing of its rows, so
+/// LOCK TABLES, held or waited for, does not keep it out.
+pub(super) async fn is_wanted_alone(table: &TableName, link: &mut Link) -> Result<bool, upstream::Error> {
+    let sql = format!("SELECT 1 FROM {} LIMIT 0", table.quoted());
+    match link.run(&format!("SET STATEMENT lock_wait_timeout = 0 FOR PREPARE tidegate_wanted FROM {}", literal(&sql))).await {
+        Ok(()) => Ok(false),
+        Err(error) if error.code() == Some(1205) => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// Statements that never take an exclusive lock on a table: behind a RENAME that waits, they wait as well.

@@ -29,9 +29,16 @@ use crate::gate::Held;
 use crate::upstream::{self, Link};
 
 /// LOCK TABLES on its way; it gives its connection back.
-struct Heir {
-    id: u32,
-    task: JoinHandle<Result<Link, upstream::Error>>,
+pub(super) struct Heir {
+    pub(super) id: u32,
+    pub(super) task: JoinHandle<Result<Link, upstream::Error>>,
+}
+
+impl Heir {
+    /// Sends it.
+    pub(super) fn sent(mut link: Link, sql: String) -> Self {
+        Self { id: link.id(), task: tokio::spawn(async move { link.run(&sql).await.map(|()| link) }) }
+    }
 }
 
 /// Who waits for what C1 lets go.
@@ -93,9 +100,9 @@ async fn lock_shadow(attempt: &mut Attempt<'_>, crew: &mut Crew) -> Result<(), E
 }
 
 /// Sends LOCK TABLES, and sees it wait.
-async fn appoint(attempt: &mut Attempt<'_>, mut link: Link, sql: String, give_up: Instant, place: &mut Option<Heir>) -> Result<(), Error> {
+async fn appoint(attempt: &mut Attempt<'_>, link: Link, sql: String, give_up: Instant, place: &mut Option<Heir>) -> Result<(), Error> {
     let id = link.id();
-    *place = Some(Heir { id, task: tokio::spawn(async move { link.run(&sql).await.map(|()| link) }) });
+    *place = Some(Heir::sent(link, sql));
     while !Attempt::within(give_up, "the heir was not seen waiting", seen::waits(&mut attempt.control, id, "LOCK")).await? {
         tokio::time::sleep(ASK_EVERY).await;
     }
@@ -128,7 +135,7 @@ async fn settle_children(attempt: &mut Attempt<'_>, warden: Option<Heir>, outcom
 }
 
 /// Its lock must go before what it should have done is done by another.
-async fn dismiss(link: &mut Link, heir: Heir) {
+pub(super) async fn dismiss(link: &mut Link, heir: Heir) {
     heir.task.abort();
     let _ = tokio::time::timeout(END_PATIENCE, link.kill(heir.id)).await;
 }

@@ -31,7 +31,7 @@ use crate::upstream::{self, Facts, Link, literal};
 pub mod added;
 mod stage;
 
-pub use stage::Stage;
+pub use stage::{Stage, drop_stand_ins};
 
 /// One foreign key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub struct ForeignKey {
     on_delete: String,
     on_update: String,
     /// Its columns, and those of the parent.
-    columns: Vec<(String, String)>,
+    pub(super) columns: Vec<(String, String)>,
 }
 
 impl ForeignKey {
@@ -56,7 +56,7 @@ impl ForeignKey {
     }
 
     /// ADD … under a name and to a parent.
-    fn addition(&self, name: &str, parent: &TableName) -> String {
+    pub(super) fn addition(&self, name: &str, parent: &TableName) -> String {
         let (own, theirs): (Vec<_>, Vec<_>) =
             self.columns.iter().map(|(own, theirs)| (quote_identifier(own), quote_identifier(theirs))).unzip();
         let rule = |when: &str, rule: &str| if rule.is_empty() { String::new() } else { format!(" ON {when} {rule}") };
@@ -86,6 +86,8 @@ pub struct Ties {
     /// Indexes of the children that serve their foreign keys. One that the server itself made would make place for another with each
     /// foreign key that is added, under another name and at the end; one that is renamed, be it to its own name, is the user's.
     indexes: Vec<(TableName, String)>,
+    /// By which the tails of others that are swapped together know the engine's own DDL: it names their shadows.
+    marks: String,
 }
 
 async fn read(link: &mut Link, condition: &str) -> Result<Vec<ForeignKey>, upstream::Error> {
@@ -203,9 +205,13 @@ pub async fn check(link: &mut Link, facts: &Facts, table: &TableName, specificat
     around.retain(|other| *other != table);
     for other in around {
         let sql = format!(
-            "SELECT migration_id FROM `tidegate`.`migrations` WHERE schema_name = {} AND table_name = {} AND finished_at IS NULL LIMIT 1",
+            "SELECT migration_id FROM `tidegate`.`migrations` WHERE schema_name = {} AND table_name = {} AND finished_at IS NULL \
+             AND (group_id = 0 OR group_id NOT IN (SELECT group_id FROM `tidegate`.`migrations` WHERE schema_name = {} AND table_name = {} AND \
+             finished_at IS NULL)) LIMIT 1",
             literal(&other.schema),
-            literal(&other.table)
+            literal(&other.table),
+            literal(&table.schema),
+            literal(&table.table)
         );
         if let Some(id) = link.cell(&sql).await? {
             return refuse(format!("{what}, and migration {id} runs on {other}; try again when it is over"));
@@ -230,7 +236,11 @@ pub fn without_foreign_keys(statement: &str) -> String {
     lines.join("\n")
 }
 
-async fn take_off(link: &mut Link, table: &TableName, keys: &[ForeignKey], mark: &str) -> Result<(), upstream::Error> {
+/// Takes foreign keys off a table.
+///
+/// # Errors
+/// As the server says.
+pub(super) async fn take_off(link: &mut Link, table: &TableName, keys: &[ForeignKey], mark: &str) -> Result<(), upstream::Error> {
     if keys.is_empty() {
         return Ok(());
     }
@@ -259,7 +269,7 @@ impl Ties {
                 }
             }
         }
-        let mut ties = Self { swaps, own, unwatched, children, indexes: Vec::new() };
+        let mut ties = Self { swaps, own, unwatched, children, ..Self::default() };
         let mut indexes = Vec::new();
         for (table, keys) in ties.by_child() {
             for (name, columns) in indexes_of(link, table).await? {
@@ -270,6 +280,26 @@ impl Ties {
         }
         ties.indexes = indexes;
         Ok(ties)
+    }
+
+    /// The same where others are swapped in the same RENAME: a member's shadow refers to the shadows of the others, and what refers to a
+    /// member is no child where it goes away with another one.
+    pub fn among(mut self, members: &[(&Names, MigrationId)]) -> Self {
+        self.children.retain(|key| !members.iter().any(|(names, _)| names.source == key.table));
+        for key in &mut self.own {
+            if let Some((names, _)) = members.iter().find(|(names, _)| names.source == key.parent) {
+                key.parent = names.shadow.clone();
+            }
+        }
+        // No member adds a foreign key; that those between members have other columns now was proved with all shadows.
+        self.unwatched.clear();
+        self.marks = members.iter().map(|(_, id)| deferred::mark(*id)).collect();
+        self
+    }
+
+    /// The tables around, and how LOCK TABLES must lock them.
+    pub fn tables_around(&self) -> impl Iterator<Item = (&TableName, &'static str)> {
+        self.children.iter().map(|key| (&key.table, "WRITE")).chain(self.own.iter().map(|key| (&key.parent, "READ")))
     }
 
     /// Nothing to do.
@@ -322,7 +352,7 @@ impl Ties {
     /// # Errors
     /// As the server says; [`settle`] undoes what was done.
     pub async fn tie(&self, link: &mut Link, names: &Names, id: MigrationId) -> Result<(), upstream::Error> {
-        let mark = deferred::mark(id);
+        let mark = format!("{}{}", deferred::mark(id), self.marks);
         if !self.own.is_empty() {
             let parent = |key: &ForeignKey| if key.parent == names.source { names.shadow.clone() } else { key.parent.clone() };
             let parts: Vec<String> = self.own.iter().map(|key| key.addition(&key.name, &parent(key))).collect();
@@ -450,7 +480,12 @@ pub async fn settle_stored(link: &mut Link, table: &TableName, id: MigrationId, 
         return Ok(());
     }
     let ties = Ties::parse(stored).ok_or_else(|| unreadable(table, id, "ties"))?;
-    settle(link, &Names::after_swaps(table, ties.swaps), id, &ties).await?;
+    let names = Names::after_swaps(table, ties.swaps);
+    if matches!(super::cutover::settle::read(link, &names).await?, Truth::Halfway | Truth::Nothing) {
+        // Whoever brings the name back settles them then.
+        return Ok(());
+    }
+    settle(link, &names, id, &ties).await?;
     Ok(checkpoint::set_ties(link, id, "").await?)
 }
 

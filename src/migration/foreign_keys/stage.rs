@@ -6,7 +6,32 @@ use crate::ids::TableName;
 use crate::migration::Refusal;
 use crate::migration::shadow::{Names, PROBE_PREFIX};
 use crate::sql::references;
-use crate::upstream::{self, Link};
+use crate::upstream::{self, Link, literal};
+
+/// Drops the stand-ins that this connection has made in the shadow's schema, and those of a run that was cut off which still refer to the
+/// shadow: they would have their say about the next one.
+///
+/// # Errors
+/// As the server says.
+pub async fn drop_stand_ins(link: &mut Link, names: &Names) -> Result<(), upstream::Error> {
+    for key in children_of(link, &names.shadow).await? {
+        if key.table.table.starts_with(PROBE_PREFIX) {
+            link.run(&format!("DROP TABLE IF EXISTS {}", key.table.quoted())).await?;
+        }
+    }
+    let ours = format!("{PROBE_PREFIX}{}_", link.id()).replace('_', "\\_");
+    let sql = format!(
+        "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_NAME LIKE {}",
+        literal(&names.shadow.schema),
+        literal(&format!("{ours}%"))
+    );
+    for row in link.texts(&sql).await? {
+        if let [table] = row.as_slice() {
+            link.run(&format!("DROP TABLE IF EXISTS {}", TableName::new(names.shadow.schema.clone(), table.clone()).quoted())).await?;
+        }
+    }
+    Ok(())
+}
 
 /// What stands there while the server judges.
 #[derive(Debug)]
@@ -28,6 +53,7 @@ impl Stage {
     pub async fn set(link: &mut Link, names: &Names, specification: &str) -> Result<Self, upstream::Error> {
         let mut stage = Self { is_empty: true, specification: specification.to_owned(), stands: Vec::new(), renamed: Vec::new() };
         let additions: Vec<ForeignKey> = of(link, &names.source).await?;
+        drop_stand_ins(link, names).await?;
         for key in &additions {
             stage.is_empty = false;
             let parent = if key.parent == names.source { names.shadow.clone() } else { stage.stand_in(link, names, &key.parent).await? };

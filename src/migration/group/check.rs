@@ -1,8 +1,9 @@
 //! What a group asks for beyond what each of its tables does: each refusal in one sentence with the remedy.
 
 use super::super::cutover::protocol::{self, Way};
+use super::super::cutover::together;
 use super::super::error::Error;
-use super::super::{Change, Options, Refusal, Strategy, foreign_keys, preflight, triggers};
+use super::super::{Change, Options, Refusal, Strategy, foreign_keys, preflight};
 use crate::config::Config;
 use crate::ids::TableName;
 use crate::sql::references;
@@ -64,15 +65,17 @@ pub async fn check(link: &mut Link, facts: &Facts, config: &Config, changes: &[C
             };
             return refuse(format!("several tables are swapped together by cutover = '{way}' only on this server: {why}"));
         }
-        if foreign_keys::are_around(link, &table).await? || !references::of(specification).is_empty() {
+        if !references::of(specification).is_empty() {
             return refuse(format!(
-                "{table} has foreign keys, or others refer to it with theirs; such a table cannot be migrated together with others yet. Migrate it on \
-                 its own, or drop the foreign keys and add them again afterwards"
+                "the ALTER of {table} adds a foreign key, which a migration of several tables does not check; migrate that table on its own"
             ));
         }
-        if triggers::are_on(link, &table).await? {
+        // One table is let go after the other there, so nobody has all of those around locked over the swap.
+        if facts.is_mariadb && foreign_keys::are_around(link, &table).await? {
             return refuse(format!(
-                "{table} has triggers; such a table cannot be migrated together with others yet. Migrate it on its own"
+                "{table} has foreign keys, or others refer to it with theirs; on {} such a table cannot be migrated together with others. Migrate it on \
+                 its own, or drop the foreign keys and add them again afterwards",
+                facts.name()
             ));
         }
         if members.iter().any(|(other, _)| *other == table) {
@@ -85,5 +88,15 @@ pub async fn check(link: &mut Link, facts: &Facts, config: &Config, changes: &[C
     members.sort_by(|(one, _), (other, _)| {
         (one.schema.as_bytes(), one.table.as_bytes()).cmp(&(other.schema.as_bytes(), other.table.as_bytes()))
     });
+    if facts.is_mariadb
+        && let Some((table, other)) =
+            together::reached_by_trigger(link, &members.iter().map(|(table, _)| table).collect::<Vec<_>>()).await?
+    {
+        return refuse(format!(
+            "a trigger of {table} uses {other}, or names it; on {} such tables cannot be swapped together. Migrate each on its own, or drop the trigger and \
+             create it again afterwards",
+            facts.name()
+        ));
+    }
     Ok(Checked { members, options })
 }

@@ -5,7 +5,7 @@
 //! (`cutover/together`). Whatever ends the run of one of them ends the run of all.
 //! Invariant: the members are swapped all or none. Where the end of an attempt is not known, the truth is read for each of them and must be
 //! the same; where it is not, nothing more is done until a person has looked.
-//! See: `check.rs` (what is refused), `runner.rs` (one table), ADR 14.
+//! See: `check.rs` (what is refused), `stage.rs` (members that refer to each other), `runner.rs` (one table), ADR 14.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +26,7 @@ use crate::ids::TableName;
 use crate::upstream;
 
 pub mod check;
+mod stage;
 
 /// The moments of all members must be so close to each other, or they are looked for again.
 const MOMENT: Duration = Duration::from_secs(1);
@@ -73,6 +74,7 @@ pub async fn drive(around: &Arc<Surroundings>, boards: &[Arc<Board>], place: Opt
         }
         settle(&mut grips).await?;
     }
+    settle_around(&mut grips).await?;
     if grips.iter().any(|grip| grip.stored.swaps > 0) {
         return finish(around, &mut grips).await;
     }
@@ -91,7 +93,8 @@ pub async fn drive(around: &Arc<Surroundings>, boards: &[Arc<Board>], place: Opt
         })
         .await?;
     }
-    for grip in &mut grips {
+    let made = stage::make_shadows(&mut grips).await?;
+    for (grip, made) in grips.iter_mut().zip(made) {
         let table = grip.stored.table.clone();
         let begun = async {
             if instant::choose(around, grip).await?.is_some() {
@@ -100,7 +103,7 @@ pub async fn drive(around: &Arc<Surroundings>, boards: &[Arc<Board>], place: Opt
                     "this is a defect; please report it".into(),
                 ));
             }
-            Box::pin(prepare::run(around, grip)).await
+            Box::pin(prepare::run(around, grip, made)).await
         };
         prepared.push(begun.await.map_err(|error| of_member(&table, error))?);
     }
@@ -161,6 +164,7 @@ async fn swap(around: &Surroundings, grips: &mut [Grip], mut runs: Vec<Run>) -> 
             // The server would refuse an ALTER too, or a table has changed: another attempt would only hide it.
             Err(error @ (Error::Refused(_) | Error::Changed(_) | Error::Damaged(_))) => {
                 step(grips, Event::NotSwapped).await?;
+                settle_around(grips).await?;
                 return Err(error);
             }
             Err(error) => (Outcome::NotCommitted("not_begun", error.to_string()), vec![Report::default(); runs.len()]),
@@ -177,7 +181,7 @@ async fn swap(around: &Surroundings, grips: &mut [Grip], mut runs: Vec<Run>) -> 
                 stored?;
                 step(grips, Event::Swapped).await?;
                 crate::failpoints::reach("cutover.recorded").await?;
-                return Ok(());
+                return settle_around(grips).await;
             }
             Outcome::NotCommitted(kind, reason) => {
                 refused += 1;
@@ -187,6 +191,7 @@ async fn swap(around: &Surroundings, grips: &mut [Grip], mut runs: Vec<Run>) -> 
                 }
                 stored?;
                 step(grips, Event::NotSwapped).await?;
+                settle_around(grips).await?;
                 for run in &runs {
                     final_form::restore(&run.job).await?;
                     run.job.board.set_note(format!("attempt {refused} was called off: {reason}"));
@@ -274,12 +279,21 @@ async fn end_stragglers(grips: &mut [Grip]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Everything that an attempt has taken off or added is where it belongs afterwards.
+async fn settle_around(grips: &mut [Grip]) -> Result<(), Error> {
+    for grip in grips {
+        runner::settle_around(grip).await?;
+    }
+    Ok(())
+}
+
 /// I-C3: only reading the server leads on.
 async fn after_unknown(grips: &mut [Grip], runs: Vec<Run>) -> Result<(), Error> {
     let settled = async {
         step(grips, Event::SwapUnknown).await?;
         end_stragglers(grips).await?;
-        settle(grips).await
+        settle(grips).await?;
+        settle_around(grips).await
     };
     let settled = tokio::time::timeout(run::SETTLE_PATIENCE, settled).await;
     let settled = settled.unwrap_or_else(|_| Err(upstream::Error::Lost("reading what the swap led to takes too long".into()).into()));
@@ -330,7 +344,14 @@ async fn settle(grips: &mut [Grip]) -> Result<(), Error> {
     let event = match verdict {
         Verdict::Swapped | Verdict::SwappedButHalves => Event::Swapped,
         Verdict::NotSwapped => Event::NotSwapped,
-        Verdict::Torn => return Err(torn(grips, &truths)),
+        Verdict::Torn => {
+            // Whichever tables have the names, clients write to them.
+            let is_there = |truth: &Truth| !matches!(truth, Truth::Halfway | Truth::Nothing);
+            for (grip, _) in grips.iter_mut().zip(&truths).filter(|(_, truth)| is_there(truth)) {
+                runner::settle_triggers(grip).await?;
+            }
+            return Err(torn(grips, &truths));
+        }
     };
     for (grip, truth) in grips.iter_mut().zip(truths) {
         if truth == Truth::Halfway && verdict == Verdict::SwappedButHalves {
@@ -365,7 +386,7 @@ fn torn(grips: &[Grip], truths: &[Truth]) -> Error {
     Error::Stuck(
         format!("the tables of the group were not swapped together: {}", tables.collect::<Vec<_>>().join(", ")),
         format!(
-            "nothing is changed any more: bring all of them to the same by RENAME TABLE (the other ones are in schemas such as {sides}), then RESUME"
+            "nothing is changed any more: bring all of them to the same by RENAME TABLE (the other ones are in schemas such as {sides}; triggers must be off for that, and on again after it), then RESUME"
         ),
     )
 }

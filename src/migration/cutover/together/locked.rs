@@ -12,13 +12,17 @@ use crate::gate::Held;
 /// Where nothing was renamed.
 pub(super) async fn swap(joint: &mut Joint<'_>, held: &[Held], crew: &mut Crew) -> Result<Outcome, Error> {
     set_step(held, "lock");
-    let names = joint.members.iter().map(|member| &member.job.names);
-    let locks: Vec<String> = names.map(|names| format!("{} WRITE, {} WRITE", names.source.quoted(), names.shadow.quoted())).collect();
-    let sql = format!("LOCK TABLES {}", locks.join(", "));
+    let sql = joint.lock_statement();
     let what = "LOCK TABLES: somebody who bypasses the proxy has one of the tables open";
     crew.lock.run_within(&sql, joint.lock_limit(), &mut crew.watchdog, what).await?;
     joint.steps.mark("lock");
-    if let Err(error) = joint.catch_up(held, Some(&mut crew.lock)).await {
+    let prepared = async {
+        joint.catch_up(held, crew).await?;
+        joint.tie(&mut crew.lock).await
+    };
+    if let Err(error) = prepared.await {
+        joint.settle_ties(&mut crew.lock).await;
+        joint.put_all_triggers_on(crew).await;
         // Nothing was renamed, and nobody shall wait until the server has noticed that the connection is gone.
         crew.unlock().await;
         return Err(error);
@@ -30,6 +34,8 @@ async fn rename(joint: &mut Joint<'_>, held: &[Held], crew: &mut Crew) -> Outcom
     set_step(held, "rename");
     let injected = crate::failpoints::reach("cutover.rename_issued").await.map_err(|error| error.to_string());
     if let Err(reason) = injected.and_then(|()| joint.may_rename().map_err(|error| error.to_string())) {
+        joint.settle_ties(&mut crew.lock).await;
+        joint.put_all_triggers_on(crew).await;
         crew.unlock().await;
         return Outcome::NotCommitted("not_locked", reason);
     }
@@ -42,6 +48,9 @@ async fn rename(joint: &mut Joint<'_>, held: &[Held], crew: &mut Crew) -> Outcom
         (Ok(()), Err(error)) => Outcome::Unknown(error.to_string()),
         (result, _) => Outcome::of_rename(result),
     };
+    // The lock goes with the names: nobody finds a table without its triggers, nor a child that points elsewhere.
+    joint.settle_ties(&mut crew.lock).await;
+    joint.put_all_triggers_on(crew).await;
     // Unlocked in any case: what was renamed stays renamed, what was not is the source as it was.
     crew.unlock().await;
     joint.steps.mark("unlock");

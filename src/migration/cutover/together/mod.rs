@@ -4,8 +4,8 @@
 //! (`max_hold_ms`, `drain_budget_ms`) are the attempt's, however many tables it has.
 //! Members come in the order of their names, which is the order in which the server takes their locks. The first one's number marks the
 //! connections that the members share.
-//! Never: triggers, foreign keys, a locked shadow, a revert window. Groups with them are refused (`migration/group`).
-//! See: `mod.rs` above for one table; `locked.rs` (MySQL), `chain.rs` (MariaDB).
+//! Never: a locked shadow, a revert window, foreign keys on MariaDB. Groups with them are refused (`migration/group`).
+//! See: `mod.rs` above for one table; `locked.rs` (MySQL), `chain.rs` (MariaDB), `around.rs` (triggers and foreign keys).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,11 +15,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::super::error::Error;
-use super::super::foreign_keys::Ties;
 use super::super::job::Job;
 use super::super::shadow::{self, Names};
 use super::super::tail::{self, Reached};
-use super::super::{apply, final_form, triggers};
+use super::super::{apply, final_form};
 use super::crew::{Around, Crew, Watchman};
 use super::locked::{Attempt, ISSUED_LEAST};
 use super::protocol::{self, Way};
@@ -27,8 +26,13 @@ use super::{BEGIN_PATIENCE, LEFT_FOR_THE_HOLD, Outcome, Report, Steps, apply_bef
 use crate::gate::{self, Gate, Held, HoldReport, NotDrained};
 use crate::upstream::{self, Link};
 
+mod around;
 mod chain;
 mod locked;
+
+pub use around::reached_by_trigger;
+
+use around::Belongings;
 
 /// One of the tables.
 pub struct Member<'a> {
@@ -43,6 +47,9 @@ pub struct Member<'a> {
 /// The surroundings of an attempt.
 struct Joint<'a> {
     members: Vec<Member<'a>>,
+    /// One for each member.
+    belongings: Vec<Belongings>,
+    way: Way,
     /// One for each member, with the settings of its run.
     applies: Vec<Link>,
     control: Link,
@@ -51,6 +58,8 @@ struct Joint<'a> {
     /// The gates open by themselves then.
     hold_ends: Instant,
     steps: Steps,
+    /// What it took to add foreign keys; to settle them takes about twice as much.
+    tied_for: Duration,
 }
 
 /// The one statement that swaps all of them.
@@ -73,7 +82,7 @@ pub async fn attempt(mut members: Vec<Member<'_>>) -> Result<(Outcome, Vec<Repor
     let Some(leader) = jobs.first().copied() else { return Err(Error::Stuck("a group without tables".into(), "report it".into())) };
     let way = protocol::choose(leader.protocol(), &leader.facts, &leader.names)?;
     let begun = tokio::time::timeout(BEGIN_PATIENCE, begin(&jobs, way)).await;
-    let Begun { mut crew, mut control, outside, mut applies } =
+    let Begun { mut crew, mut control, outside, mut applies, belongings } =
         begun.map_err(|_| upstream::Error::TooLong(BEGIN_PATIENCE, "opening the attempt's connections"))??;
     for (member, link) in members.iter_mut().zip(&mut applies) {
         apply_before(member.job, link, &mut control, &mut member.reached).await?;
@@ -101,8 +110,9 @@ pub async fn attempt(mut members: Vec<Member<'_>>) -> Result<(Outcome, Vec<Repor
     // A part of the hold is kept for ending what must be ended from outside.
     let watchman = Watchman::begin(leader.server.clone(), outside, crew.ids(), deadline, leader);
     let hold_ends = began + leader.max_hold();
-    let mut joint = Joint { members, applies, control, watchman, deadline, hold_ends, steps };
+    let mut joint = Joint { members, belongings, way, applies, control, watchman, deadline, hold_ends, steps, tied_for: Duration::ZERO };
     let result = behind_the_gates(&mut joint, &held, &mut crew).await;
+    joint.put_right_late().await;
     let Joint { members, mut control, watchman, mut steps, .. } = joint;
     if !matches!(result, Ok(Outcome::Committed | Outcome::Unknown(_))) {
         members.iter().for_each(|member| member.gate.set_swapped_at_us(0));
@@ -148,27 +158,20 @@ struct Begun {
     control: Link,
     outside: Link,
     applies: Vec<Link>,
+    belongings: Vec<Belongings>,
 }
 
 async fn begin(jobs: &[&Job], way: Way) -> Result<Begun, Error> {
     let Some(leader) = jobs.first() else { return Err(Error::Stuck("a group without tables".into(), "report it".into())) };
     let mut control = leader.server.connect_engine().await?;
     let outside = leader.server.connect_engine().await?;
-    let stuck = |table: &dyn std::fmt::Display, what: &str| {
-        Err(Error::Stuck(format!("{table} has {what} now, which a migration of several tables cannot bring over"), "drop them".into()))
-    };
+    let belongings = around::read(jobs, way, &mut control).await?;
     let mut applies = Vec::new();
     for job in jobs {
-        if !triggers::try_on_shadow(&mut control, &job.server, &job.names).await?.is_empty() {
-            return stuck(&job.names.source, "triggers");
-        }
-        if !Ties::read(&mut control, &job.names, job.id, &job.mapping, job.swaps).await?.is_empty() {
-            return stuck(&job.names.source, "foreign keys, or others refer to it with theirs,");
-        }
         applies.push(job.server.connect_engine().await?);
     }
-    let others: Vec<_> = jobs.iter().skip(1).map(|job| &job.site).collect();
-    let crew = Crew::open(leader, way, Around::default()).await?.joined_by(if way.has_sentry() { &others } else { &[] }).await?;
+    let all: Vec<_> = jobs.iter().zip(&belongings).map(|(job, own)| (&job.site, own.around())).collect();
+    let crew = Crew::open(leader, way, Around::default()).await?.joined_by(if way.has_sentry() { &all } else { &[] }).await?;
     for job in jobs {
         shadow::create_schemas(&mut control, &job.names).await?;
         // One of an attempt that was cut off.
@@ -180,7 +183,7 @@ async fn begin(jobs: &[&Job], way: Way) -> Result<Begun, Error> {
     if way.has_sentry() {
         crate::failpoints::reach("cutover.sentry_created").await?;
     }
-    Ok(Begun { crew, control, outside, applies })
+    Ok(Begun { crew, control, outside, applies, belongings })
 }
 
 /// Wishes all holds and waits until nobody is inside any of the gates; else the reason for people.
@@ -277,7 +280,7 @@ impl<'a> Joint<'a> {
     /// Whether enough of the hold is left for a RENAME: see [`Attempt::may_rename`].
     fn may_rename(&self) -> Result<(), upstream::Error> {
         let (left, max_hold) = (self.hold_ends.saturating_duration_since(Instant::now()), self.max_hold());
-        if left >= max_hold * 2 / 5 {
+        if left >= max_hold * 2 / 5 + self.tied_for * 2 {
             return Ok(());
         }
         Err(upstream::Error::TooLong(max_hold - left, "what comes before the RENAME; too little of max_hold is left for it"))
@@ -303,26 +306,28 @@ impl<'a> Joint<'a> {
         Ok(())
     }
 
-    /// Nobody can write: waits for the fence and applies the rest, by the lock's own connection or by each member's own.
-    async fn catch_up(&mut self, held: &[Held], mut lock: Option<&mut Link>) -> Result<(), Error> {
+    /// Nobody can write: waits for the fence, applies the rest, and takes off what the RENAME cannot carry.
+    async fn catch_up(&mut self, held: &[Held], crew: &mut Crew) -> Result<(), Error> {
         crate::failpoints::reach("cutover.locked").await?;
         set_step(held, "fence");
         self.tails_are_here().await?;
         self.steps.mark("fence");
-        for (member, own) in self.members.iter().zip(&mut self.applies) {
-            let (job, is_lock) = (member.job, lock.is_some());
-            let link = match lock.as_deref_mut() {
-                None => own,
-                Some(lock) => {
-                    Attempt::within(self.deadline, "the settings of the lock's session", take_over_settings(own, lock)).await?;
-                    lock
-                }
+        for (nth, job) in self.jobs().into_iter().enumerate() {
+            let is_lock = self.lock_applies(nth);
+            let Some(own) = self.applies.get_mut(nth) else { continue };
+            let link = if is_lock {
+                let lock = crew.lock_of(nth).0;
+                Attempt::within(self.deadline, "the settings of the lock's session", around::take_over_settings(own, lock)).await?;
+                lock
+            } else {
+                own
             };
             let settled = apply::settle_under_lock(job, link, is_lock);
             Attempt::within(self.deadline, "applying the last changes", settled).await?;
             Attempt::within(self.deadline, "the last changes of the shadow's definition", final_form::take(job, link)).await?;
         }
         self.steps.mark("apply");
+        self.take_triggers_off(crew).await?;
         Ok(crate::failpoints::reach("cutover.caught_up").await?)
     }
 
@@ -332,14 +337,6 @@ impl<'a> Joint<'a> {
             member.gate.set_swapped_at_us(member.job.gates.census().now_us());
         }
     }
-}
-
-/// Values are converted under the sql_mode and in the time zone of each member's own run, also where another connection applies.
-async fn take_over_settings(from: &mut Link, to: &mut Link) -> Result<(), upstream::Error> {
-    let row = from.texts("SELECT @@session.sql_mode, @@session.time_zone").await?.pop().unwrap_or_default();
-    let [sql_mode, time_zone] = row.as_slice() else { return Ok(()) };
-    let (sql_mode, time_zone) = (upstream::literal(sql_mode), upstream::literal(time_zone));
-    to.run(&format!("SET SESSION sql_mode = {sql_mode}, time_zone = {time_zone}")).await
 }
 
 #[cfg(test)]
