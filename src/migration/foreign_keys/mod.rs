@@ -321,8 +321,7 @@ impl Ties {
     /// What LOCK TABLES must name beside the source and the shadow.
     pub fn locks(&self, names: &Names) -> String {
         let mut tables: Vec<(&TableName, &str)> = Vec::new();
-        let wanted = self.children.iter().map(|key| (&key.table, "WRITE")).chain(self.own.iter().map(|key| (&key.parent, "READ")));
-        for (table, how) in wanted {
+        for (table, how) in self.tables_around() {
             if *table != names.source && !tables.iter().any(|(known, _)| *known == table) {
                 tables.push((table, how));
             }
