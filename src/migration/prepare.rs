@@ -153,7 +153,12 @@ async fn check_foreign_keys(
         );
         return Err(Refusal::new(1235, *b"42000", message).into());
     }
-    added::check_source(&mut grip.link, names, own, mapping, max_hold).await
+    let members = match grip.stored.group {
+        Some(group) => checkpoint::read(&mut grip.link, &format!("group_id = {group}")).await?,
+        None => Vec::new(),
+    };
+    let members: Vec<_> = members.into_iter().map(|stored| stored.table).collect();
+    added::check_source(&mut grip.link, names, own, mapping, max_hold, &members).await
 }
 
 /// Refuses a new DATE or DATETIME that takes no NULL where the server's own ALTER would not put the zero date into rows: MariaDB's does not

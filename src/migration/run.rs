@@ -194,7 +194,7 @@ pub async fn swap(
 ) -> Result<(), Error> {
     let mut refused = 0;
     loop {
-        guarded(around, job, &mut beside, foreign_keys::added::check_time(job)).await?;
+        guarded(around, job, &mut beside, foreign_keys::added::check_time(job, &[])).await?;
         guarded(around, job, &mut beside, ready(job, &gate, Some(moment::Copied { job, reached }))).await?;
         // The turn is kept until the tasks that apply are gone, or the source is known to be the source still.
         let turn = job.turn.clone().lock_owned().await;

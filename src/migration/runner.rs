@@ -326,8 +326,8 @@ async fn drive_one(around: &Arc<Surroundings>, board: &Arc<Board>, place: Option
 }
 
 /// The revert window, then the end.
-pub async fn after_swap(around: &Arc<Surroundings>, grip: &mut Grip) -> Result<(), Error> {
-    super::revert::run(around, grip).await?;
+async fn after_swap(around: &Arc<Surroundings>, grip: &mut Grip) -> Result<(), Error> {
+    super::revert::run(around, std::slice::from_mut(grip)).await?;
     super::finish::run(around, grip).await
 }
 

@@ -375,12 +375,6 @@ impl Service {
     /// [`Refusal`] where there is no such migration, its phase or that of another member does not take the command, or it cannot be stored.
     pub async fn command(&self, id: MigrationId, command: Command) -> Result<(), Refusal> {
         let told = self.told(id)?;
-        let group = told.iter().find_map(|told| told.board.status().group);
-        if let (Some(group), Command::Revert | Command::CleanUp) = (group, command) {
-            let message =
-                format!("migration {id} is one of group {group}, which has no revert window: start a migration with the opposite ALTERs");
-            return Err(Refusal::new(1235, *b"42000", message));
-        }
         for Told { board, .. } in &told {
             check_command(&board.status(), command, board.swaps().1)?;
         }
@@ -398,10 +392,12 @@ impl Service {
         for Told { board, swaps, .. } in &told {
             board.wish(|wishes| apply_command(wishes, command, *swaps));
         }
-        match told.as_slice() {
-            [Told { board, swaps, .. }] if command == Command::Revert => taken_up(board, *swaps).await,
-            _ => Ok(()),
+        if command == Command::Revert {
+            for Told { board, swaps, .. } in &told {
+                taken_up(board, *swaps).await?;
+            }
         }
+        Ok(())
     }
 
     /// The migration of this number and those of its group.

@@ -41,12 +41,14 @@ pub async fn named(link: &mut Link, source: &TableName, specification: &str) -> 
     Ok(tables)
 }
 
+fn new_name(column: &str, mapping: &Mapping) -> String {
+    let pair = mapping.pairs.iter().find(|pair| same_name(&pair.source.name, column));
+    pair.map_or_else(|| column.to_owned(), |pair| pair.shadow.name.clone())
+}
+
 /// A foreign key of the source with the names that its columns have in the shadow.
 fn renamed(key: &ForeignKey, mapping: &Mapping) -> ForeignKey {
-    let name = |column: &String| {
-        let pair = mapping.pairs.iter().find(|pair| same_name(&pair.source.name, column));
-        pair.map_or_else(|| column.clone(), |pair| pair.shadow.name.clone())
-    };
+    let name = |column: &String| new_name(column, mapping);
     let is_self = key.parent == key.table;
     let columns = key.columns.iter().map(|(own, theirs)| (name(own), if is_self { name(theirs) } else { theirs.clone() }));
     ForeignKey { columns: columns.collect(), ..key.clone() }
@@ -66,13 +68,26 @@ fn same_columns(one: &ForeignKey, other: &ForeignKey) -> bool {
 ///
 /// # Errors
 /// As the server says.
-pub async fn unwatched(link: &mut Link, names: &Names, own: &[ForeignKey], mapping: &Mapping) -> Result<Vec<ForeignKey>, upstream::Error> {
+async fn unwatched(link: &mut Link, names: &Names, own: &[ForeignKey], mapping: &Mapping) -> Result<Vec<ForeignKey>, upstream::Error> {
+    Ok(not_among(own, &watched(link, names, own, mapping).await?))
+}
+
+/// The source's own, with the names that their columns have in the shadow.
+pub(super) async fn watched(
+    link: &mut Link,
+    names: &Names,
+    own: &[ForeignKey],
+    mapping: &Mapping,
+) -> Result<Vec<ForeignKey>, upstream::Error> {
     if own.is_empty() {
         return Ok(Vec::new());
     }
-    let before = all_renamed(&of(link, &names.source).await?, mapping);
-    let is_watched = |key: &&ForeignKey| !before.iter().any(|one| one.parent == key.parent && same_columns(one, key));
-    Ok(own.iter().filter(is_watched).cloned().collect())
+    Ok(all_renamed(&of(link, &names.source).await?, mapping))
+}
+
+fn not_among(own: &[ForeignKey], watched: &[ForeignKey]) -> Vec<ForeignKey> {
+    let is_new = |key: &&ForeignKey| !watched.iter().any(|one| one.parent == key.parent && same_columns(one, key));
+    own.iter().filter(is_new).cloned().collect()
 }
 
 /// Whether the ALTER leaves the table's own foreign keys as they are, apart from the names of columns.
@@ -105,14 +120,6 @@ fn orphans(key: &ForeignKey, child: &TableName, parent: &TableName) -> String {
     )
 }
 
-/// What LOCK TABLES must name so that the question can be asked under it, where a key refers to its own table.
-pub(super) fn more_locks(unwatched: &[ForeignKey], names: &Names) -> String {
-    match unwatched.iter().any(|key| key.parent == names.source) {
-        true => format!(", {} AS {PARENT} READ", names.shadow.quoted()),
-        false => String::new(),
-    }
-}
-
 fn broken(key: &ForeignKey, table: &TableName) -> Refusal {
     let (own, parent) = (key.columns.iter().map(|(own, _)| own.as_str()).collect::<Vec<_>>().join(", "), &key.parent);
     Refusal::new(
@@ -135,8 +142,19 @@ fn time_for_it(max_hold: Duration) -> Duration {
 ///
 /// # Errors
 /// The refusal with the server's own number, or one where the question takes longer than statements may be held.
-pub async fn check_source(link: &mut Link, names: &Names, own: &[ForeignKey], mapping: &Mapping, max_hold: Duration) -> Result<(), Error> {
+pub async fn check_source(
+    link: &mut Link,
+    names: &Names,
+    own: &[ForeignKey],
+    mapping: &Mapping,
+    max_hold: Duration,
+    members: &[TableName],
+) -> Result<(), Error> {
     for key in unwatched(link, names, own, mapping).await? {
+        // What it refers to in another table that is migrated with this one stands in that one's shadow.
+        if key.parent != names.source && members.contains(&key.parent) {
+            continue;
+        }
         let is_self = key.parent == names.source;
         let before = |column: &str| {
             let pair = mapping.pairs.iter().find(|pair| same_name(&pair.shadow.name, column))?;
@@ -176,15 +194,16 @@ async fn ask(link: &mut Link, key: &ForeignKey, names: &Names, sql: &str) -> Res
 }
 
 /// Before anybody is held: whether the question can be asked in a hold. What it answers does not count yet, as the shadow may lag.
+/// `members` are those of a group, with this one.
 ///
 /// # Errors
 /// [`Error::Stuck`] where it takes too long.
-pub async fn check_time(job: &Job) -> Result<(), Error> {
+pub async fn check_time(job: &Job, members: &[&Job]) -> Result<(), Error> {
     if references::of(&job.specification).is_empty() || job.is_window() {
         return Ok(());
     }
     let mut link = job.server.connect_engine().await?;
-    let ties = Ties::read(&mut link, &job.names, job.id, &job.mapping, job.swaps).await?;
+    let ties = Ties::read(&mut link, &job.names, job.id, &job.mapping, job.swaps).await?.among(members);
     for key in &ties.unwatched {
         let sql = ties.question(key, &job.names);
         let (mut took, longest) = (Duration::MAX, time_for_it(job.max_hold()));
@@ -208,6 +227,26 @@ pub async fn check_time(job: &Job) -> Result<(), Error> {
 }
 
 impl Ties {
+    /// Those that nobody has watched over, where `members` are swapped together: columns of theirs may have new names.
+    pub(super) fn unwatched_among(&self, members: &[&Job]) -> Vec<ForeignKey> {
+        let mut watched = self.watched.clone();
+        for key in watched.iter_mut().filter(|key| key.parent != key.table) {
+            let Some(parent) = members.iter().find(|job| job.names.source == key.parent) else { continue };
+            for (_, referred) in &mut key.columns {
+                *referred = new_name(referred, &parent.mapping);
+            }
+        }
+        not_among(&self.own, &watched)
+    }
+
+    /// What LOCK TABLES must name so that the question can be asked under it, where a key refers to its own table.
+    pub fn second_locks(&self, names: &Names) -> String {
+        match self.unwatched.iter().any(|key| key.parent == names.source || key.parent == names.shadow) {
+            true => format!(", {} AS {PARENT} READ", names.shadow.quoted()),
+            false => String::new(),
+        }
+    }
+
     fn question(&self, key: &ForeignKey, names: &Names) -> String {
         let parent = if key.parent == names.source { &names.shadow } else { &key.parent };
         orphans(key, &names.shadow, parent)

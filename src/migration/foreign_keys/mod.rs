@@ -22,6 +22,7 @@
 
 use super::cutover::settle::Truth;
 use super::error::Error;
+use super::job::Job;
 use super::shadow::{self, Names};
 use super::{Refusal, checkpoint, deferred, packed};
 use crate::ids::{MigrationId, TableName, quote_identifier};
@@ -81,6 +82,8 @@ pub struct Ties {
     own: Vec<ForeignKey>,
     /// Those of them that nobody has watched over so far.
     unwatched: Vec<ForeignKey>,
+    /// Those that the source has.
+    watched: Vec<ForeignKey>,
     /// Those of other tables that refer to it, with the columns that the new table has.
     children: Vec<ForeignKey>,
     /// Indexes of the children that serve their foreign keys. One that the server itself made would make place for another with each
@@ -260,7 +263,7 @@ impl Ties {
             // Stored as the altered table has them; a window is only kept where the other one has the same.
             own = added::all_renamed(&own, mapping);
         }
-        let unwatched = added::unwatched(link, names, &own, mapping).await?;
+        let watched = added::watched(link, names, &own, mapping).await?;
         let mut children = children_of(link, &names.source).await?;
         for key in &mut children {
             for (_, referred) in &mut key.columns {
@@ -269,7 +272,8 @@ impl Ties {
                 }
             }
         }
-        let mut ties = Self { swaps, own, unwatched, children, ..Self::default() };
+        let mut ties = Self { swaps, own, watched, children, ..Self::default() };
+        ties.unwatched = ties.unwatched_among(&[]);
         let mut indexes = Vec::new();
         for (table, keys) in ties.by_child() {
             for (name, columns) in indexes_of(link, table).await? {
@@ -284,16 +288,15 @@ impl Ties {
 
     /// The same where others are swapped in the same RENAME: a member's shadow refers to the shadows of the others, and what refers to a
     /// member is no child where it goes away with another one.
-    pub fn among(mut self, members: &[(&Names, MigrationId)]) -> Self {
-        self.children.retain(|key| !members.iter().any(|(names, _)| names.source == key.table));
-        for key in &mut self.own {
-            if let Some((names, _)) = members.iter().find(|(names, _)| names.source == key.parent) {
-                key.parent = names.shadow.clone();
+    pub fn among(mut self, members: &[&Job]) -> Self {
+        self.children.retain(|key| !members.iter().any(|job| job.names.source == key.table));
+        self.unwatched = self.unwatched_among(members);
+        for key in self.own.iter_mut().chain(&mut self.unwatched) {
+            if let Some(job) = members.iter().find(|job| job.names.source == key.parent) {
+                key.parent = job.names.shadow.clone();
             }
         }
-        // No member adds a foreign key; that those between members have other columns now was proved with all shadows.
-        self.unwatched.clear();
-        self.marks = members.iter().map(|(_, id)| deferred::mark(*id)).collect();
+        self.marks = members.iter().map(|job| deferred::mark(job.id)).collect();
         self
     }
 
@@ -327,7 +330,7 @@ impl Ties {
             }
         }
         let all: String = tables.iter().map(|(table, how)| format!(", {} {how}", table.quoted())).collect();
-        all + &added::more_locks(&self.unwatched, names)
+        all + &self.second_locks(names)
     }
 
     fn second_name(id: MigrationId, nth: usize) -> String {

@@ -42,10 +42,8 @@ pub async fn check(link: &mut Link, facts: &Facts, config: &Config, changes: &[C
         );
     }
     options.strategy = Some(Strategy::Copy);
-    if !options.revert_window.unwrap_or(config.cutover.revert_window()).is_zero() {
-        return refuse("several tables in one migration have no revert window yet; say WITH revert_window_s = 0".into());
-    }
-    options.revert_window = Some(std::time::Duration::ZERO);
+    // One for all of them, also where the configuration is changed meanwhile.
+    options.revert_window = Some(options.revert_window.unwrap_or(config.cutover.revert_window()));
     let mut members: Vec<(TableName, String)> = Vec::new();
     for Change { table, specification } in changes {
         let wish = options.cutover.unwrap_or(config.cutover.protocol);
@@ -65,16 +63,11 @@ pub async fn check(link: &mut Link, facts: &Facts, config: &Config, changes: &[C
             };
             return refuse(format!("several tables are swapped together by cutover = '{way}' only on this server: {why}"));
         }
-        if !references::of(specification).is_empty() {
-            return refuse(format!(
-                "the ALTER of {table} adds a foreign key, which a migration of several tables does not check; migrate that table on its own"
-            ));
-        }
         // One table is let go after the other there, so nobody has all of those around locked over the swap.
-        if facts.is_mariadb && foreign_keys::are_around(link, &table).await? {
+        if facts.is_mariadb && (!references::of(specification).is_empty() || foreign_keys::are_around(link, &table).await?) {
             return refuse(format!(
-                "{table} has foreign keys, or others refer to it with theirs; on {} such a table cannot be migrated together with others. Migrate it on \
-                 its own, or drop the foreign keys and add them again afterwards",
+                "{table} has foreign keys or gets one, or others refer to it with theirs; on {} such a table cannot be migrated together with others. \
+                 Migrate it on its own, or drop the foreign keys and add them again afterwards",
                 facts.name()
             ));
         }

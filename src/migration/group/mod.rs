@@ -17,11 +17,13 @@ use super::cutover::settle::{self, Truth};
 use super::cutover::together::{self, Member};
 use super::cutover::{Outcome, Report, moment};
 use super::error::Error;
+use super::foreign_keys::added;
+use super::job::Job;
 use super::phase::{Event, Phase};
 use super::progress::Board;
 use super::run::{self, Run};
 use super::runner::{self, Grip, Surroundings};
-use super::{checkpoint, final_form, finish, instant, prepare, shadow};
+use super::{checkpoint, final_form, finish, instant, prepare, revert, shadow};
 use crate::ids::TableName;
 use crate::upstream;
 
@@ -68,7 +70,7 @@ pub async fn drive(around: &Arc<Surroundings>, boards: &[Arc<Board>], place: Opt
     grips.iter_mut().for_each(|grip| grip.place = place.clone());
     drop(place);
     end_stragglers(&mut grips).await?;
-    if grips.iter().any(|grip| matches!(grip.phase, Phase::CuttingOver | Phase::Ambiguous)) {
+    if grips.iter().any(|grip| matches!(grip.phase, Phase::CuttingOver | Phase::Ambiguous | Phase::SwappingBack)) {
         for grip in grips.iter_mut().filter(|grip| grip.phase == Phase::CuttingOver) {
             grip.step(Event::Restarted).await?;
         }
@@ -143,10 +145,17 @@ async fn all_there(arrived: &watch::Sender<usize>, total: usize) -> Result<(), E
     Ok(())
 }
 
-/// Makes attempts until one has swapped all of them.
-async fn swap(around: &Surroundings, grips: &mut [Grip], mut runs: Vec<Run>) -> Result<(), Error> {
+/// Makes attempts until one has swapped all of them, in either direction.
+///
+/// # Errors
+/// Whatever ended the run of any member; all checkpoints are good.
+pub async fn swap(around: &Surroundings, grips: &mut [Grip], mut runs: Vec<Run>) -> Result<(), Error> {
     let mut refused = 0;
     loop {
+        let jobs: Vec<&Job> = runs.iter().map(|run| &run.job).collect();
+        for job in &jobs {
+            added::check_time(job, &jobs).await.map_err(|error| of_member(&job.names.source, error))?;
+        }
         all_ready(around, &mut runs).await?;
         let mut turns = Vec::new();
         for run in &runs {
@@ -220,8 +229,21 @@ fn named(grips: &[Grip]) -> String {
     grips.iter().map(|grip| grip.stored.table.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-async fn step(grips: &mut [Grip], event: Event) -> Result<(), Error> {
-    for grip in grips {
+/// The same step for all of them, one after the other.
+///
+/// # Errors
+/// As [`Grip::step`].
+pub async fn step(grips: &mut [Grip], event: Event) -> Result<(), Error> {
+    let between = match event {
+        Event::AttemptBegun => "group.begun",
+        Event::Swapped => "group.swapped",
+        Event::RevertWished => "group.wished",
+        _ => "group.stepped",
+    };
+    for (nth, grip) in grips.iter_mut().enumerate() {
+        if nth > 0 {
+            crate::failpoints::reach(between).await?;
+        }
         grip.step(event).await?;
     }
     Ok(())
@@ -289,6 +311,7 @@ async fn settle_around(grips: &mut [Grip]) -> Result<(), Error> {
 
 /// I-C3: only reading the server leads on.
 async fn after_unknown(grips: &mut [Grip], runs: Vec<Run>) -> Result<(), Error> {
+    let before = swaps_before(grips);
     let settled = async {
         step(grips, Event::SwapUnknown).await?;
         end_stragglers(grips).await?;
@@ -297,7 +320,7 @@ async fn after_unknown(grips: &mut [Grip], runs: Vec<Run>) -> Result<(), Error> 
     };
     let settled = tokio::time::timeout(run::SETTLE_PATIENCE, settled).await;
     let settled = settled.unwrap_or_else(|_| Err(upstream::Error::Lost("reading what the swap led to takes too long".into()).into()));
-    if settled.is_err() || grips.iter().any(|grip| grip.stored.swaps > 0) {
+    if settled.is_err() || grips.iter().any(|grip| grip.stored.swaps > before) {
         // The moment was noted before the RENAME was issued. Where it is not known yet whether it has happened, it may have.
         stand(runs);
         return settled;
@@ -333,10 +356,10 @@ fn agree(truths: &[Truth]) -> Verdict {
 
 /// Reads for each member whether it is swapped; they must be the same. Nothing of an attempt may still run.
 async fn settle(grips: &mut [Grip]) -> Result<(), Error> {
-    let mut truths = Vec::new();
+    let (mut truths, before) = (Vec::new(), swaps_before(grips));
     for grip in grips.iter_mut() {
         // What is stored as swapped is, and its old table may be gone.
-        let truth = if grip.stored.swaps > 0 { Truth::Swapped } else { settle::read(&mut grip.link, &grip.names).await? };
+        let truth = if grip.stored.swaps > before { Truth::Swapped } else { settle::read(&mut grip.link, &grip.names).await? };
         tracing::info!(migration = %grip.id(), table = %grip.stored.table, ?truth, "read what the swap led to");
         truths.push(truth);
     }
@@ -362,7 +385,7 @@ async fn settle(grips: &mut [Grip]) -> Result<(), Error> {
         } else if truth == Truth::Halfway {
             settle::undo_half(&mut grip.link, &grip.names).await?;
         }
-        if grip.phase != Phase::Ambiguous {
+        if !matches!(grip.phase, Phase::Ambiguous | Phase::SwappingBack) {
             continue;
         }
         if event == Event::NotSwapped {
@@ -371,6 +394,11 @@ async fn settle(grips: &mut [Grip]) -> Result<(), Error> {
         grip.step(event).await?;
     }
     Ok(())
+}
+
+/// The swaps before the attempt whose end may be stored for some of them and not for the others.
+fn swaps_before(grips: &[Grip]) -> u64 {
+    grips.iter().map(|grip| grip.stored.swaps).min().unwrap_or(0)
 }
 
 fn torn(grips: &[Grip], truths: &[Truth]) -> Error {
@@ -391,12 +419,12 @@ fn torn(grips: &[Grip], truths: &[Truth]) -> Error {
     )
 }
 
-/// After the swap each cleans up by itself.
+/// The revert window, which is that of all; then each cleans up by itself.
 async fn finish(around: &Arc<Surroundings>, grips: &mut [Grip]) -> Result<(), Error> {
+    Box::pin(revert::run(around, grips)).await?;
     let ends = grips.iter_mut().map(|grip| {
         Box::pin(async move {
             match grip.phase {
-                Phase::Reversible => runner::after_swap(around, grip).await,
                 Phase::CleaningUp => finish::run(around, grip).await,
                 _ => Ok(()),
             }

@@ -7,7 +7,7 @@
 //! Never: touches a table that has a name of the application's.
 
 use super::super::error::Error;
-use super::super::foreign_keys::{self, ForeignKey};
+use super::super::foreign_keys::{self, ForeignKey, added};
 use super::super::runner::Grip;
 use super::super::shadow::{self, Names, PROBE_PREFIX};
 use super::super::{Refusal, checkpoint, preflight, prepare};
@@ -15,6 +15,7 @@ use super::of_member;
 use crate::ids::TableName;
 use crate::schema::table::same_name;
 use crate::sql::alter::Clause;
+use crate::sql::references;
 use crate::upstream::{self, Link};
 
 /// A column is used in a foreign key, as child or as parent, and its new type does not fit the other side.
@@ -34,7 +35,12 @@ pub async fn make_shadows(grips: &mut [Grip]) -> Result<Vec<Made>, Error> {
         own.push(foreign_keys::of(&mut grip.link, &grip.names.source).await?);
     }
     let is_tied = |key: &ForeignKey| key.parent != key.table && sources.contains(&key.parent);
-    if !own.iter().flatten().any(is_tied) {
+    let mut is_any_added = false;
+    for grip in grips.iter_mut() {
+        let added = added::named(&mut grip.link, &grip.names.source, &grip.stored.specification).await?;
+        is_any_added |= added.iter().any(|parent| *parent != grip.names.source && sources.contains(parent));
+    }
+    if !is_any_added && !own.iter().flatten().any(is_tied) {
         return Ok(grips.iter().map(|_| None).collect());
     }
     let mut all_go_on = true;
@@ -81,7 +87,10 @@ async fn refers(link: &mut Link, table: &TableName, sources: &[TableName]) -> Re
 async fn create(grip: &mut Grip, own: &[ForeignKey], clauses: &[Clause], are_tied: bool) -> Result<Vec<ForeignKey>, Error> {
     let (names, specification) = (grip.names.clone(), grip.stored.specification.clone());
     let refusal = match prepare::create_shadow(&grip.server, &mut grip.link, &names, &specification).await {
-        Err(Error::Refused(refusal)) if are_tied && DOES_NOT_FIT.contains(&refusal.code) => refusal,
+        // An ALTER that adds a foreign key would refer to the application's own table here.
+        Err(Error::Refused(refusal)) if are_tied && DOES_NOT_FIT.contains(&refusal.code) && references::of(&specification).is_empty() => {
+            refusal
+        }
         other => return other,
     };
     foreign_keys::drop_stand_ins(&mut grip.link, &names).await?;

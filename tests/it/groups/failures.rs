@@ -76,8 +76,8 @@ impl House {
 
 async fn the_proxy_dies_at_a_step(kind: Kind) -> Result<()> {
     let mut house = House::start(kind, false).await?;
-    let around_the_rename = ["cutover.rename_issued", "cutover.source_unlocked", "cutover.renamed", "cutover.unlocked"];
-    let steps = steps(kind).into_iter().chain(["cutover.unlocked", "cutover.recorded", "cleanup.drop"]);
+    let around_the_rename = ["cutover.rename_issued", "cutover.source_unlocked", "cutover.renamed", "cutover.unlocked", "group.swapped"];
+    let steps = steps(kind).into_iter().chain(["cutover.unlocked", "group.begun", "group.swapped", "cutover.recorded", "cleanup.drop"]);
     for step in steps.filter(|step| is_long() || around_the_rename.contains(step)) {
         house.failpoints.set(&format!("{step}=abort*1"))?;
         let mut admin = house.lab.admin().await?;

@@ -19,6 +19,7 @@ on_both_servers!(
     attempts_that_are_called_off_leave_all_as_they_were,
     the_proxy_dies_with_two_keys_each,
     what_does_not_fit_is_refused,
+    new_keys_are_proved_under_the_locks,
 );
 
 /// Each swap changes foreign keys by a dozen statements, and each attempt is made again after a pause.
@@ -76,7 +77,7 @@ fn delete(code: usize) -> String {
     )
 }
 
-const PLAN: Plan = Plan { turn, forgiven: &[1213] };
+pub(super) const PLAN: Plan = Plan { turn, forgiven: &[1213] };
 
 async fn definition(conn: &mut Conn, table: &str) -> Result<String> {
     let row: Option<(String, String)> = conn.query_first(format!("SHOW CREATE TABLE {table}")).await?;
@@ -96,7 +97,7 @@ async fn definitions(server: &Server) -> Result<Vec<String>> {
     Ok(all)
 }
 
-async fn prepare(server: &Server) -> Result<Vec<String>> {
+pub(super) async fn prepare(server: &Server) -> Result<Vec<String>> {
     let mut conn = server.connect().await?;
     for statement in setup() {
         conn.query_drop(&statement).await.with_context(|| statement.to_owned())?;
@@ -113,7 +114,7 @@ async fn is_refused(lab: &Lab) -> Result<()> {
 }
 
 /// Every second group takes back what the first has done.
-fn group(nth: usize) -> String {
+pub(super) fn group(nth: usize) -> String {
     let kind = if nth.is_multiple_of(2) { "BIGINT" } else { "INT" };
     format!(
         "MIGRATE TABLE shop.p MODIFY id {kind} AUTO_INCREMENT, MODIFY up {kind} NULL, TABLE other.c MODIFY p_id {kind} NOT NULL WITH max_hold_ms = 30000"
@@ -132,7 +133,7 @@ async fn migrate(admin: &mut Admin, nth: usize) -> Result<Vec<u64>> {
 }
 
 /// The definitions are what they shall be, no row lacks its parent, and the keys are at work.
-async fn judge(server: &Server, before: &[String], groups: usize) -> Result<()> {
+pub(super) async fn judge(server: &Server, before: &[String], groups: usize) -> Result<()> {
     let mut wanted = before.to_vec();
     if !groups.is_multiple_of(2) {
         wanted[1] = wanted[1].replace("`id` int NOT NULL", "`id` bigint NOT NULL").replace("`up` int", "`up` bigint");
@@ -307,4 +308,78 @@ async fn what_does_not_fit_is_refused(kind: Kind) -> Result<()> {
     }
     ensure!(definitions(&lab.server).await? == before, "something was changed");
     Ok(())
+}
+
+/// A new key to another member, to a table outside, and to its own table; what breaks it comes early, or only when nobody looks any more.
+async fn new_keys_are_proved_under_the_locks(kind: Kind) -> Result<()> {
+    let failpoints = Failpoints::new()?;
+    let (name, file) = failpoints.environment();
+    let lab = Lab::start_with(kind, Settings::default(), &[(name, file.as_str())]).await?;
+    lab.sql(&[
+        "CREATE DATABASE shop",
+        "CREATE DATABASE other",
+        "CREATE TABLE shop.root (id INT PRIMARY KEY)",
+        "CREATE TABLE shop.p (id INT PRIMARY KEY, v INT NOT NULL DEFAULT 0)",
+        "CREATE TABLE other.c (id INT PRIMARY KEY, p_id INT, root_id INT, up INT)",
+        "INSERT INTO shop.root VALUES (1), (2), (3)",
+        "INSERT INTO shop.p (id) VALUES (1), (2), (3)",
+        "INSERT INTO other.c VALUES (1, 1, 1, NULL), (2, 2, 2, 1), (3, NULL, 3, 2)",
+        "CREATE TABLE other.twin LIKE other.c",
+    ])
+    .await?;
+    let change = "ADD CONSTRAINT c_p FOREIGN KEY (p_id) REFERENCES shop.p (number) ON DELETE SET NULL, \
+                  ADD CONSTRAINT c_root FOREIGN KEY (root_id) REFERENCES shop.root (id), ADD CONSTRAINT c_up FOREIGN KEY (up) REFERENCES c (id)";
+    let (said, wanted) = (change.replace("(number)", "(id)"), change.replace("c_", "twin_").replace("REFERENCES c", "REFERENCES twin"));
+    let text = format!("MIGRATE TABLE shop.p RENAME COLUMN id TO number, TABLE other.c {said} WITH max_hold_ms = 30000");
+    let mut admin = lab.admin().await?;
+    if kind == Kind::MariaDb {
+        let error = admin.run(&text).await.err().context("it was taken")?;
+        ensure!(server_error(&error).is_some_and(|(code, text)| code == 1235 && text.contains("gets one")), "{error:#}");
+        return lab.assert_nothing_left().await;
+    }
+    let before =
+        [definition(&mut lab.server.connect().await?, "other.c").await?, definition(&mut lab.server.connect().await?, "shop.p").await?];
+    let mut client = lab.proxy.connect().await?;
+    // Each row breaks one of the keys, and goes again.
+    for breaks in ["p_id", "root_id", "up"] {
+        for is_late in [false, true] {
+            if is_late {
+                failpoints.stop_at("cutover.hold")?;
+            } else {
+                client.query_drop(format!("INSERT INTO other.c (id, {breaks}) VALUES (9, 99)")).await?;
+            }
+            let begun = admin.rows(&text).await;
+            if is_late {
+                // As late as a writer round the proxy can be.
+                failpoints.stopped(LONG).await?;
+                lab.sql(&[&format!("INSERT INTO other.c (id, {breaks}) VALUES (9, 99)")]).await?;
+                failpoints.go()?;
+            }
+            let ids: Vec<u64> = match begun {
+                Ok(rows) => rows.iter().map(Status::id).collect(),
+                Err(_) => admin.rows("SHOW MIGRATIONS").await?.iter().rev().take(2).map(Status::id).collect(),
+            };
+            for id in ids {
+                let status = admin.wait_phase(id, &["failed"], LONG).await.with_context(|| format!("{breaks}, late: {is_late}"))?;
+                ensure!(status.error_code() == 1452 && status.text("error").contains("other.c"), "{breaks}, late: {is_late}: {status:?}");
+            }
+            client.query_drop("DELETE FROM other.c WHERE id = 9").await?;
+        }
+    }
+    for (table, before) in ["other.c", "shop.p"].iter().zip(&before) {
+        ensure!(definition(&mut lab.server.connect().await?, table).await? == *before, "{table} is not as it was");
+    }
+    let ids: Vec<u64> = admin.rows(&text).await?.iter().map(Status::id).collect();
+    all_done(&mut admin, &ids).await?;
+    lab.sql(&[&format!("ALTER TABLE other.twin {wanted}")]).await?;
+    let mut conn = lab.server.connect().await?;
+    let twin = definition(&mut conn, "other.twin").await?.replace("twin_", "c_").replace("`twin`", "`c`");
+    let after = definition(&mut conn, "other.c").await?;
+    ensure!(after == twin, "it is\n{after}\nand not\n{twin}");
+    for statement in ["UPDATE other.c SET p_id = 99", "UPDATE other.c SET root_id = 99", "UPDATE other.c SET up = 99"] {
+        let error = client.query_drop(statement).await.err().context("a key is not at work")?;
+        ensure!(matches!(&error, mysql_async::Error::Server(error) if error.code == 1452), "{error}");
+    }
+    lab.assert_nothing_left().await?;
+    lab.proxy.assert_clean_log(&[])
 }

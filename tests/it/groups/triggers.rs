@@ -35,7 +35,7 @@ const SETUP: [&str; 12] = [
 ];
 
 /// Clients that insert and update in one table or the other.
-const PLAN: Plan = Plan {
+pub(super) const PLAN: Plan = Plan {
     turn: |client, number| {
         let table = if (client + number).is_multiple_of(2) { "shop.a" } else { "other.b" };
         vec![match number % 3 {
@@ -46,7 +46,7 @@ const PLAN: Plan = Plan {
     forgiven: &[],
 };
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings { more: vec!["--log-bin-trust-function-creators=1".to_owned()], ..Settings::default() }
 }
 
@@ -59,7 +59,7 @@ async fn definitions(conn: &mut Conn) -> Result<Vec<String>> {
     Ok(conn.query(sql).await?)
 }
 
-async fn prepare(server: &Server) -> Result<Vec<String>> {
+pub(super) async fn prepare(server: &Server) -> Result<Vec<String>> {
     let mut conn = server.connect().await?;
     for statement in SETUP {
         conn.query_drop(statement).await.with_context(|| statement.to_owned())?;
@@ -68,7 +68,7 @@ async fn prepare(server: &Server) -> Result<Vec<String>> {
 }
 
 /// Fails where a write did not fire its triggers, or fired them twice.
-async fn judge(server: &Server, before: &[String]) -> Result<()> {
+pub(super) async fn judge(server: &Server, before: &[String]) -> Result<()> {
     let mut conn = server.connect().await?;
     for (place, table) in [(1, "shop.a"), (2, "other.b")] {
         let mut count = async |sql: &str| -> Result<i64> { conn.query_first(sql.to_owned()).await?.context("no answer") };

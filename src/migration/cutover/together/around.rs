@@ -47,7 +47,6 @@ impl Belongings {
 /// # Errors
 /// The server; [`Error::Stuck`] where something has come that cannot be brought over.
 pub(super) async fn read(jobs: &[&Job], way: Way, control: &mut Link) -> Result<Vec<Belongings>, Error> {
-    let members: Vec<_> = jobs.iter().map(|job| (&job.names, job.id)).collect();
     let mut all = Vec::new();
     for job in jobs {
         let triggers = triggers::try_on_shadow(control, &job.server, &job.names).await?;
@@ -62,7 +61,7 @@ pub(super) async fn read(jobs: &[&Job], way: Way, control: &mut Link) -> Result<
                 "drop them, and RESUME".into(),
             ));
         }
-        let ties = ties.among(&members);
+        let ties = ties.among(jobs);
         if !ties.is_empty() {
             checkpoint::set_ties(control, job.id, &ties.write()).await?;
         }
@@ -164,13 +163,18 @@ impl Joint<'_> {
         }
         let own = names.iter().flat_map(|names| [(&names.source, "WRITE"), (&names.shadow, "WRITE")]);
         let all: Vec<String> = own.chain(around).map(|(table, how)| format!("{} {how}", table.quoted())).collect();
-        format!("LOCK TABLES {}", all.join(", "))
+        let second: String = self.belongings.iter().zip(&names).map(|(own, names)| own.ties.second_locks(names)).collect();
+        format!("LOCK TABLES {}{second}", all.join(", "))
     }
 
     /// Gives the shadows the tables' foreign keys, and each child a second one to the shadow; everything is locked and applied.
     pub(super) async fn tie(&mut self, link: &mut Link) -> Result<(), Error> {
         if self.belongings.iter().all(|own| own.ties.is_empty()) {
             return Ok(());
+        }
+        for (own, member) in self.belongings.iter().zip(&self.members) {
+            let proved = own.ties.prove(link, &member.job.names);
+            Attempt::within(self.deadline, "looking for rows without a parent", proved).await?;
         }
         let began = Instant::now();
         for (own, member) in self.belongings.iter_mut().zip(&self.members).filter(|(own, _)| !own.ties.is_empty()) {

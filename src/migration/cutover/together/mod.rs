@@ -4,7 +4,7 @@
 //! (`max_hold_ms`, `drain_budget_ms`) are the attempt's, however many tables it has.
 //! Members come in the order of their names, which is the order in which the server takes their locks. The first one's number marks the
 //! connections that the members share.
-//! Never: a locked shadow, a revert window, foreign keys on MariaDB. Groups with them are refused (`migration/group`).
+//! Never: a locked shadow, foreign keys on MariaDB. Groups with them are refused (`migration/group`).
 //! See: `mod.rs` above for one table; `locked.rs` (MySQL), `chain.rs` (MariaDB), `around.rs` (triggers and foreign keys).
 
 use std::sync::Arc;
