@@ -245,6 +245,15 @@ impl Stream {
         }
     }
 
+    /// The version of TLS that was agreed on; `None` where there is none.
+    pub fn tls_version(&self) -> Option<rustls::ProtocolVersion> {
+        match self {
+            Self::Tls(stream) => stream.get_ref().1.protocol_version(),
+            Self::Compressed(stream) => stream.inner().tls_version(),
+            Self::Plain(_) | Self::Gone => None,
+        }
+    }
+
     /// Takes the socket of a stream in the clear away; `None` where it is not one.
     pub fn take_plain(&mut self) -> Option<Socket> {
         match std::mem::replace(self, Self::Gone) {

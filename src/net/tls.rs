@@ -13,7 +13,10 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, ProtocolVersion, RootCertStore, ServerConfig, SignatureScheme,
+    SupportedProtocolVersion,
+};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::{Ahead, Stream};
@@ -183,6 +186,8 @@ pub struct Back {
     /// How much is asked for.
     pub mode: Mode,
     connector: TlsConnector,
+    /// For sessions whose client speaks TLS 1.2.
+    connector_1_2: TlsConnector,
 }
 
 impl std::fmt::Debug for Back {
@@ -197,8 +202,13 @@ impl Back {
     /// # Errors
     /// [`Unusable`] names the file and the remedy.
     pub fn load(mode: Mode, files: Files<'_>) -> Result<Self, Unusable> {
+        let connector = Self::connector(mode, &files, rustls::DEFAULT_VERSIONS)?;
+        Ok(Self { mode, connector, connector_1_2: Self::connector(mode, &files, &[&rustls::version::TLS12])? })
+    }
+
+    fn connector(mode: Mode, files: &Files<'_>, versions: &[&'static SupportedProtocolVersion]) -> Result<TlsConnector, Unusable> {
         let builder = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .map_err(|error| files.wrong("tls", "", error, "this is a mistake of the program; report it"))?;
         let inner = match mode {
             Mode::VerifyCa | Mode::VerifyIdentity => Some(
@@ -217,18 +227,20 @@ impl Back {
                 .with_client_auth_cert(files.certificates("tls_cert", files.cert)?, files.private_key()?)
                 .map_err(|error| files.wrong("tls_key", files.key, error, "give the key that belongs to the certificate of tls_cert"))?
         };
-        Ok(Self { mode, connector: TlsConnector::from(Arc::new(config)) })
+        Ok(TlsConnector::from(Arc::new(config)))
     }
 
-    /// Shakes hands with the server, which is known by the name `host`.
+    /// Shakes hands with the server, which is known by the name `host`; in TLS 1.2 where the client could do no better or wanted no better,
+    /// so that it finds in `Ssl_version` what it would find directly.
     ///
     /// # Errors
     /// What is wrong with the server's TLS or certificate; [`explain`] puts it in words.
-    pub async fn connect(&self, stream: &mut Stream, host: &str) -> io::Result<()> {
+    pub async fn connect(&self, stream: &mut Stream, host: &str, version: Option<ProtocolVersion>) -> io::Result<()> {
+        let connector = if version == Some(ProtocolVersion::TLSv1_2) { &self.connector_1_2 } else { &self.connector };
         let socket = stream.take_plain().ok_or(io::ErrorKind::NotConnected)?;
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| io::Error::other(format!("{host} is no name that a certificate can be for")))?;
-        let inside = self.connector.connect(name, Ahead::new(socket, BytesMut::new())).await?;
+        let inside = connector.connect(name, Ahead::new(socket, BytesMut::new())).await?;
         *stream = Stream::Tls(Box::new(TlsStream::Client(inside)));
         Ok(())
     }

@@ -57,7 +57,7 @@ async fn quit(server: &mut Channel, greeting: &Greeting, context: &Context) -> R
     let response = Response::own(wanted, &upstream.user, &proof, &plugin);
     if with_tls {
         let (host, _) = upstream.host_port().unwrap_or_default();
-        security.secure_back(server, &response, &host).await?;
+        security.secure_back(server, &response, &host, None).await?;
     }
     server.send_payload(&response).await?;
     loop {

@@ -293,7 +293,8 @@ impl Greeted<'_> {
         if with_tls {
             let (host, _) = self.config.upstream.host_port().unwrap_or_default();
             let host = self.security.name_for_server(&self.client.stream, host);
-            let shaken = tokio::time::timeout_at(self.deadline, self.security.secure_back(&mut server, &masked, &host)).await;
+            let version = self.client.stream.tls_version();
+            let shaken = tokio::time::timeout_at(self.deadline, self.security.secure_back(&mut server, &masked, &host, version)).await;
             let reason = match shaken {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(tls::explain(&error)),

@@ -88,9 +88,16 @@ impl Security {
         }
     }
 
-    /// Asks the server for TLS with the beginning of a login response, and shakes hands.
-    pub(super) async fn secure_back(&self, server: &mut Channel, response: &[u8], host: &str) -> io::Result<()> {
+    /// Asks the server for TLS with the beginning of a login response, and shakes hands; in the version that the client speaks, where there is
+    /// one with TLS.
+    pub(super) async fn secure_back(
+        &self,
+        server: &mut Channel,
+        response: &[u8],
+        host: &str,
+        client: Option<rustls::ProtocolVersion>,
+    ) -> io::Result<()> {
         server.send_payload(response.get(..TLS_REQUEST).unwrap_or_default()).await?;
-        self.back.connect(&mut server.stream, host).await
+        self.back.connect(&mut server.stream, host, client).await
     }
 }

@@ -42,7 +42,7 @@ impl Paper {
         let back = Back::load(mode, Files { section: "upstream", cert: "", key: "", ca: &ca }).unwrap();
         let (near, far) = UnixStream::pair().unwrap();
         let (mut near, mut far) = (Stream::Plain(near.into()), Stream::Plain(far.into()));
-        let (accepted, connected) = tokio::join!(front.accept(&mut far, BytesMut::new()), back.connect(&mut near, "db.example.com"));
+        let (accepted, connected) = tokio::join!(front.accept(&mut far, BytesMut::new()), back.connect(&mut near, "db.example.com", None));
         connected?;
         accepted?;
         near.write_all(b"hello").await?;
