@@ -1,7 +1,7 @@
 # What people and machines run. Everything that is missing is installed or named with its remedy.
 CARGO ?= $(shell command -v cargo || echo "$$HOME/.cargo/bin/cargo")
 
-.PHONY: help check test it drivers fuzz demo bench bench-proxy bench-copy bench-stall bench-drop bench-hot fmt hooks servers
+.PHONY: help check test it drivers fuzz demo bench bench-proxy bench-copy bench-rows bench-stall bench-drop bench-hot fmt hooks servers
 
 help:
 	@echo "make demo          a server, the proxy, an application, a migration under it, a report (SERVER=mysql|mariadb)"
@@ -10,6 +10,7 @@ help:
 	@echo "make drivers       test suites of drivers and servers, directly and through the proxy, compared (SUITES=names, SERVER=mysql|mariadb)"
 	@echo "make it            every case of the catalogue (docs/catalogue.md) on both servers: some minutes"
 	@echo "make bench-stall   what clients feel at a cut-over, step by step"
+	@echo "make bench-rows    whether a row costs more where a table has twenty million of them"
 	@echo "make bench-drop    what everybody feels while the server drops a large table"
 	@echo "make bench-hot     what the proxy does for each command and reply, without a network"
 	@echo "make fuzz          each fuzz target for MINUTES (10), two at once (TARGETS=names)"
@@ -64,6 +65,11 @@ bench-drop:
 	@tests/support/install-servers mysql mariadb
 	@$(CARGO) build --release --example bench_drop
 	@target/release/examples/bench_drop
+
+bench-rows:
+	@tests/support/install-servers mysql mariadb
+	@$(CARGO) build --release --bin tidegate --example bench_rows
+	@target/release/examples/bench_rows
 
 bench-copy:
 	@tests/support/install-servers mysql mariadb
