@@ -10,7 +10,7 @@ use std::collections::HashSet;
 
 use super::apply::pending::Taken;
 use super::job::Job;
-use super::statements::{Literals, Statements, one_of};
+use super::statements::{self, Literals, Statements, equal, one_of};
 use crate::ids::{TableName, quote_identifier};
 use crate::schema::key::Key;
 use crate::schema::mapping::Mapping;
@@ -29,6 +29,7 @@ pub struct Kept {
     restore: Option<String>,
     shadow_key: Vec<String>,
     source_key: Vec<String>,
+    by_number: Vec<bool>,
     skip: String,
 }
 
@@ -55,7 +56,10 @@ impl Kept {
         let aside = format!("{}.`tidegate_aside`", quote_identifier(&shadow_name.schema));
         let (table, source) = (shadow_name.quoted(), source.quoted());
         // The source has no alias: under LOCK TABLES that would need a lock of its own.
-        let on: Vec<String> = key.iter().zip(&source_key).map(|(k, s)| format!("`tg_aside`.{k} = {source}.{s}")).collect();
+        let by_number = statements::by_number(mapping);
+        let pairs = key.iter().zip(&source_key).zip(&by_number);
+        let on: Vec<String> =
+            pairs.map(|((k, s), by_number)| equal(&format!("{source}.{s}"), &format!("`tg_aside`.{k}"), *by_number)).collect();
         // A column without any default: what a server that is not strict puts in its place.
         let (needy, implied): (Vec<String>, Vec<String>) =
             kept.iter().filter_map(|column| Some((quote_identifier(&column.name), implied_default(column)?))).unzip();
@@ -82,6 +86,7 @@ impl Kept {
             ),
             shadow_key: key,
             source_key: with(&source, &source_key),
+            by_number,
             aside,
             skip,
         })
@@ -116,7 +121,13 @@ impl Kept {
             "{}{condition} AND NOT EXISTS (SELECT 1 FROM {} AS `tg_aside` WHERE {}){skip_turned_away}",
             self.insert_new,
             self.aside,
-            self.shadow_key.iter().zip(&self.source_key).map(|(k, s)| format!("`tg_aside`.{k} = {s}")).collect::<Vec<_>>().join(" AND ")
+            self.shadow_key
+                .iter()
+                .zip(&self.source_key)
+                .zip(&self.by_number)
+                .map(|((k, s), by_number)| equal(&format!("`tg_aside`.{k}"), s, *by_number))
+                .collect::<Vec<_>>()
+                .join(" AND ")
         ))
         .await
     }

@@ -87,6 +87,17 @@ impl RowItself {
     }
 }
 
+/// For each column of the key whether two tables' values are compared by their numbers: as texts an ENUM's error value and its member '' are
+/// the same, and so are no member of a SET and its member ''.
+pub fn by_number(mapping: &Mapping) -> Vec<bool> {
+    mapping.key.columns.iter().map(|pair| ["enum", "set"].iter().any(|kind| pair.source.data_type.eq_ignore_ascii_case(kind))).collect()
+}
+
+/// Whether a column has the value of another table's; an index on the first one can be used.
+pub fn equal(found: &str, given: &str, by_number: bool) -> String {
+    if by_number { format!("{found} = ({given} + 0)") } else { format!("{found} = {given}") }
+}
+
 /// Texts that depend only on the two tables.
 #[derive(Clone, Debug)]
 pub struct Statements {
@@ -95,6 +106,8 @@ pub struct Statements {
     force: String,
     source_key: Vec<String>,
     shadow_key: Vec<String>,
+    /// Whether a column of the key is compared by its number.
+    by_number: Vec<bool>,
     source_columns: Vec<(String, Reading)>,
     shadow_columns: String,
     /// A column of the shadow that can be set: a row that stays as it is, is told so by giving this its own value.
@@ -125,6 +138,7 @@ impl Statements {
             force: format!("FORCE INDEX ({})", quote_identifier(&mapping.key.source_index)),
             source_key: mapping.key.columns.iter().map(|pair| quote_identifier(&pair.source.name)).collect(),
             shadow_key: mapping.key.columns.iter().map(|pair| quote_identifier(&pair.shadow.name)).collect(),
+            by_number: by_number(mapping),
             source_columns: mapping
                 .pairs
                 .iter()
@@ -177,9 +191,15 @@ impl Statements {
         )
     }
 
+    /// Whether two tables have the same key, the one that is looked up first.
+    fn same_key(&self, (found, found_key): (&str, &[String]), (given, given_key): (&str, &[String])) -> String {
+        let pairs = found_key.iter().zip(given_key).zip(&self.by_number);
+        let equal = pairs.map(|((f, g), by_number)| equal(&format!("{found}.{f}"), &format!("{given}.{g}"), *by_number));
+        equal.collect::<Vec<_>>().join(" AND ")
+    }
+
     /// Keys of the source within a chunk that the shadow lacks (I-E1).
     pub fn missing(&self, range: &Range) -> String {
-        let joined = self.source_key.iter().zip(&self.shadow_key).map(|(s, d)| format!("`tg_shadow`.{d} = `tg_source`.{s}"));
         format!(
             "SELECT {} FROM {} AS `tg_source` {} WHERE {} AND NOT EXISTS (SELECT 1 FROM {} AS `tg_shadow` WHERE {})",
             self.key_expressions_of("`tg_source`"),
@@ -187,7 +207,7 @@ impl Statements {
             self.force,
             condition(&self.source_key_of("`tg_source`"), range),
             self.shadow,
-            joined.collect::<Vec<_>>().join(" AND ")
+            self.same_key(("`tg_shadow`", &self.shadow_key), ("`tg_source`", &self.source_key))
         )
     }
 
@@ -273,12 +293,11 @@ impl Statements {
     /// `what` and `other_key` name the other table's columns behind the alias `tg_other`.
     pub fn joined(&self, what: &str, other: &str, rows: &Rows) -> String {
         let key = self.key_expressions_of("`tg_source`");
-        let on = self.source_key.iter().zip(&self.shadow_key).map(|(s, o)| format!("`tg_other`.{o} = `tg_source`.{s}"));
         format!(
             "SELECT {key}, {what} FROM {} AS `tg_source` {} STRAIGHT_JOIN {other} AS `tg_other` ON {} WHERE {}",
             self.source,
             self.force,
-            on.collect::<Vec<_>>().join(" AND "),
+            self.same_key(("`tg_other`", &self.shadow_key), ("`tg_source`", &self.source_key)),
             chosen(&self.source_key_of("`tg_source`"), rows)
         )
     }
@@ -289,14 +308,13 @@ impl Statements {
         for (source, shadow) in self.source_key.iter().zip(&self.shadow_key) {
             expressions = expressions.replace(source.as_str(), &format!("`tg_shadow`.{shadow}"));
         }
-        let on = self.source_key.iter().zip(&self.shadow_key).map(|(s, d)| format!("`tg_source`.{s} = `tg_shadow`.{d}"));
         let key: Vec<String> = self.shadow_key.iter().map(|column| format!("`tg_shadow`.{column}")).collect();
         format!(
             "SELECT {expressions} FROM {} AS `tg_shadow` WHERE {} AND NOT EXISTS (SELECT 1 FROM {} AS `tg_source` WHERE {})",
             self.shadow,
             chosen(&key, rows),
             self.source,
-            on.collect::<Vec<_>>().join(" AND ")
+            self.same_key(("`tg_source`", &self.source_key), ("`tg_shadow`", &self.shadow_key))
         )
     }
 
@@ -504,6 +522,16 @@ mod tests {
     fn a_locking_read_takes_a_column_that_the_key_does_not_cover() {
         let text = statements(&[("id", "id")]).lock_rows(&[lits(&["7"])]);
         assert_eq!(text, "SELECT `id`, `a,``b` IS NULL FROM `db`.`t` FORCE INDEX (`PRIMARY`) WHERE `id` IN (7) FOR SHARE SKIP LOCKED");
+    }
+
+    #[test]
+    fn enums_are_the_same_by_their_number() {
+        let mut pair = pair("e", "e");
+        pair.source.data_type = "ENUM".into();
+        let key = SharedKey { source_index: "PRIMARY".into(), columns: vec![pair, self::pair("n", "n")] };
+        let mapping = Mapping { pairs: Vec::new(), key, filled: Vec::new(), defaulted: Vec::new(), helper: None };
+        assert_eq!(by_number(&mapping), [true, false]);
+        assert_eq!((equal("a.e", "b.e", true), equal("a.n", "b.n", false)), ("a.e = (b.e + 0)".into(), "a.n = b.n".into()));
     }
 
     #[test]

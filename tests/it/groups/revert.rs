@@ -62,7 +62,7 @@ async fn swapped_back_and_forth_together(kind: Kind) -> Result<()> {
         // Said of any of them.
         admin.run(&format!("REVERT MIGRATION {}", ids[swaps as usize % 2])).await?;
         reversible(&mut admin, &ids, swaps).await?;
-        let is_back = swaps as u64 % 2 == 0;
+        let is_back = (swaps as u64).is_multiple_of(2);
         ensure!(definitions(&lab).await? == if is_back { before.clone() } else { altered.clone() }, "after {swaps} swaps");
     }
     clients.more(30).await?;
@@ -170,7 +170,7 @@ async fn the_proxy_dies_on_the_way_back(kind: Kind) -> Result<()> {
         clients.more(20).await?;
     }
     admin.run(&format!("CLEANUP MIGRATION {}", ids[0])).await?;
-    ended(&mut admin, &ids, if swaps as u64 % 2 == 0 { "reverted" } else { "done" }).await?;
+    ended(&mut admin, &ids, if (swaps as u64).is_multiple_of(2) { "reverted" } else { "done" }).await?;
     clients.stop(&lab).await?;
     let renames = renames(&mut lab.server.connect().await?).await?;
     ensure!(renames.len() as f64 == swaps, "{swaps} swaps, and a replica is told of {renames:?}");
