@@ -87,15 +87,17 @@ impl RowItself {
     }
 }
 
-/// For each column of the key whether two tables' values are compared by their numbers: as texts an ENUM's error value and its member '' are
-/// the same, and so are no member of a SET and its member ''.
+/// For each column of the key whether two tables' values are compared by their numbers as well: as texts an ENUM's error value and its member ''
+/// are the same, and so are no member of a SET and its member ''.
 pub fn by_number(mapping: &Mapping) -> Vec<bool> {
-    mapping.key.columns.iter().map(|pair| ["enum", "set"].iter().any(|kind| pair.source.data_type.eq_ignore_ascii_case(kind))).collect()
+    let is_numbered = |pair: &Pair| ["enum", "set"].iter().any(|kind| pair.source.data_type.eq_ignore_ascii_case(kind));
+    mapping.key.columns.iter().map(is_numbered).collect()
 }
 
-/// Whether a column has the value of another table's; an index on the first one can be used.
+/// Whether a column has the value of another table's. The texts are compared too: with the numbers alone MySQL uses no index.
 pub fn equal(found: &str, given: &str, by_number: bool) -> String {
-    if by_number { format!("{found} = ({given} + 0)") } else { format!("{found} = {given}") }
+    let texts = format!("{found} = {given}");
+    if by_number { format!("{texts} AND {found} + 0 = {given} + 0") } else { texts }
 }
 
 /// Texts that depend only on the two tables.
@@ -531,7 +533,7 @@ mod tests {
         let key = SharedKey { source_index: "PRIMARY".into(), columns: vec![pair, self::pair("n", "n")] };
         let mapping = Mapping { pairs: Vec::new(), key, filled: Vec::new(), defaulted: Vec::new(), helper: None };
         assert_eq!(by_number(&mapping), [true, false]);
-        assert_eq!((equal("a.e", "b.e", true), equal("a.n", "b.n", false)), ("a.e = (b.e + 0)".into(), "a.n = b.n".into()));
+        assert_eq!((equal("a.e", "b.e", true), equal("a.n", "b.n", false)), ("a.e = b.e AND a.e + 0 = b.e + 0".into(), "a.n = b.n".into()));
     }
 
     #[test]
