@@ -10,7 +10,7 @@ use std::collections::HashSet;
 
 use super::apply::pending::Taken;
 use super::job::Job;
-use super::statements::{self, Literals, Statements, equal, one_of};
+use super::statements::{Literals, Statements, by_number, one_of, same_key};
 use crate::ids::{TableName, quote_identifier};
 use crate::schema::key::Key;
 use crate::schema::mapping::Mapping;
@@ -29,7 +29,7 @@ pub struct Kept {
     restore: Option<String>,
     shadow_key: Vec<String>,
     source_key: Vec<String>,
-    by_number: Vec<bool>,
+    not_aside: String,
     skip: String,
 }
 
@@ -56,10 +56,8 @@ impl Kept {
         let aside = format!("{}.`tidegate_aside`", quote_identifier(&shadow_name.schema));
         let (table, source) = (shadow_name.quoted(), source.quoted());
         // The source has no alias: under LOCK TABLES that would need a lock of its own.
-        let by_number = statements::by_number(mapping);
-        let pairs = key.iter().zip(&source_key).zip(&by_number);
-        let on: Vec<String> =
-            pairs.map(|((k, s), by_number)| equal(&format!("{source}.{s}"), &format!("`tg_aside`.{k}"), *by_number)).collect();
+        let source_key = with(&source, &source_key);
+        let is_aside = same_key(&with("`tg_aside`", &key), &source_key, &by_number(mapping));
         // A column without any default: what a server that is not strict puts in its place.
         let (needy, implied): (Vec<String>, Vec<String>) =
             kept.iter().filter_map(|column| Some((quote_identifier(&column.name), implied_default(column)?))).unzip();
@@ -76,7 +74,7 @@ impl Kept {
                 [to.as_slice(), &names].concat().join(", "),
                 [with(&source, &from), with("`tg_aside`", &names)].concat().join(", "),
                 quote_identifier(&mapping.key.source_index),
-                on.join(" AND ")
+                is_aside
             ),
             insert_new: format!(
                 "INSERT INTO {table} ({}) SELECT {} FROM {source} FORCE INDEX ({}) WHERE ",
@@ -85,8 +83,8 @@ impl Kept {
                 quote_identifier(&mapping.key.source_index)
             ),
             shadow_key: key,
-            source_key: with(&source, &source_key),
-            by_number,
+            source_key,
+            not_aside: format!(" AND NOT EXISTS (SELECT 1 FROM {aside} AS `tg_aside` WHERE {is_aside})"),
             aside,
             skip,
         })
@@ -117,19 +115,7 @@ impl Kept {
         let skip_turned_away = if skip { self.skip.as_str() } else { "" };
         link.run(&format!("{}{condition}{skip_turned_away}", self.put_back)).await?;
         // Those that have come back just now are there by the same key.
-        link.run(&format!(
-            "{}{condition} AND NOT EXISTS (SELECT 1 FROM {} AS `tg_aside` WHERE {}){skip_turned_away}",
-            self.insert_new,
-            self.aside,
-            self.shadow_key
-                .iter()
-                .zip(&self.source_key)
-                .zip(&self.by_number)
-                .map(|((k, s), by_number)| equal(&format!("`tg_aside`.{k}"), s, *by_number))
-                .collect::<Vec<_>>()
-                .join(" AND ")
-        ))
-        .await
+        link.run(&format!("{}{condition}{}{skip_turned_away}", self.insert_new, self.not_aside)).await
     }
 }
 

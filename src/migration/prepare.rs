@@ -154,8 +154,8 @@ async fn check_foreign_keys(
         return Err(Refusal::new(1235, *b"42000", message).into());
     }
     let members = match grip.stored.group {
-        Some(group) => checkpoint::read(&mut grip.link, &format!("group_id = {group}")).await?,
-        None => Vec::new(),
+        Some(group) if !own.is_empty() => checkpoint::read(&mut grip.link, &format!("group_id = {group}")).await?,
+        _ => Vec::new(),
     };
     let members: Vec<_> = members.into_iter().map(|stored| stored.table).collect();
     added::check_source(&mut grip.link, names, own, mapping, max_hold, &members).await

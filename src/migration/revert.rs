@@ -293,7 +293,7 @@ async fn swap_back(around: &Arc<Surroundings>, grips: &mut [Grip], following: Ve
     try_join_all(turns).await?;
     match grips {
         [grip] => match runs.pop() {
-            Some(Run { job, gate, mut reached, beside }) => run::swap(around, grip, &job, gate, &mut reached, beside).await,
+            Some(run) => run::swap(around, grip, run).await,
             None => Ok(()),
         },
         grips => group::swap(around, grips, runs).await,

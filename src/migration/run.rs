@@ -110,8 +110,8 @@ pub struct Run {
 /// # Errors
 /// Whatever ended the run; its checkpoint is good.
 pub async fn run(around: &Arc<Surroundings>, grip: &mut Grip, prepared: Prepared) -> Result<(), Error> {
-    let Run { job, gate, mut reached, beside } = until_ready(around, grip, prepared).await?;
-    swap(around, grip, &job, gate, &mut reached, beside).await
+    let run = until_ready(around, grip, prepared).await?;
+    swap(around, grip, run).await
 }
 
 /// Copies, catches up and verifies.
@@ -184,14 +184,9 @@ impl Drop for Resting {
 ///
 /// # Errors
 /// Whatever ended the run; its checkpoint is good.
-pub async fn swap(
-    around: &Surroundings,
-    grip: &mut Grip,
-    job: &Job,
-    gate: Installed,
-    reached: &mut watch::Receiver<Reached>,
-    mut beside: Beside,
-) -> Result<(), Error> {
+pub async fn swap(around: &Surroundings, grip: &mut Grip, run: Run) -> Result<(), Error> {
+    let Run { job, gate, mut reached, mut beside } = run;
+    let (job, reached) = (&job, &mut reached);
     let mut refused = 0;
     loop {
         guarded(around, job, &mut beside, foreign_keys::added::check_time(job, &[])).await?;

@@ -94,10 +94,13 @@ pub fn by_number(mapping: &Mapping) -> Vec<bool> {
     mapping.key.columns.iter().map(is_numbered).collect()
 }
 
-/// Whether a column has the value of another table's. The texts are compared too: with the numbers alone MySQL uses no index.
-pub fn equal(found: &str, given: &str, by_number: bool) -> String {
-    let texts = format!("{found} = {given}");
-    if by_number { format!("{texts} AND {found} + 0 = {given} + 0") } else { texts }
+/// Whether columns have the values of another table's. The texts are compared in any case: with the numbers alone MySQL uses no index.
+pub fn same_key(found: &[String], given: &[String], by_number: &[bool]) -> String {
+    let equal = found.iter().zip(given).zip(by_number).map(|((found, given), by_number)| match by_number {
+        true => format!("{found} = {given} AND {found} + 0 = {given} + 0"),
+        false => format!("{found} = {given}"),
+    });
+    equal.collect::<Vec<_>>().join(" AND ")
 }
 
 /// Texts that depend only on the two tables.
@@ -108,7 +111,7 @@ pub struct Statements {
     force: String,
     source_key: Vec<String>,
     shadow_key: Vec<String>,
-    /// Whether a column of the key is compared by its number.
+    /// Whether a column of the key is compared by its number as well.
     by_number: Vec<bool>,
     source_columns: Vec<(String, Reading)>,
     shadow_columns: String,
@@ -193,11 +196,10 @@ impl Statements {
         )
     }
 
-    /// Whether two tables have the same key, the one that is looked up first.
-    fn same_key(&self, (found, found_key): (&str, &[String]), (given, given_key): (&str, &[String])) -> String {
-        let pairs = found_key.iter().zip(given_key).zip(&self.by_number);
-        let equal = pairs.map(|((f, g), by_number)| equal(&format!("{found}.{f}"), &format!("{given}.{g}"), *by_number));
-        equal.collect::<Vec<_>>().join(" AND ")
+    /// Whether a row of the shadow, or of a table like it, has the source's key.
+    fn same_key(&self, shadow: &str) -> String {
+        let shadow_key: Vec<String> = self.shadow_key.iter().map(|column| format!("{shadow}.{column}")).collect();
+        same_key(&shadow_key, &self.source_key_of("`tg_source`"), &self.by_number)
     }
 
     /// Keys of the source within a chunk that the shadow lacks (I-E1).
@@ -209,7 +211,7 @@ impl Statements {
             self.force,
             condition(&self.source_key_of("`tg_source`"), range),
             self.shadow,
-            self.same_key(("`tg_shadow`", &self.shadow_key), ("`tg_source`", &self.source_key))
+            self.same_key("`tg_shadow`")
         )
     }
 
@@ -299,7 +301,7 @@ impl Statements {
             "SELECT {key}, {what} FROM {} AS `tg_source` {} STRAIGHT_JOIN {other} AS `tg_other` ON {} WHERE {}",
             self.source,
             self.force,
-            self.same_key(("`tg_other`", &self.shadow_key), ("`tg_source`", &self.source_key)),
+            self.same_key("`tg_other`"),
             chosen(&self.source_key_of("`tg_source`"), rows)
         )
     }
@@ -316,7 +318,7 @@ impl Statements {
             self.shadow,
             chosen(&key, rows),
             self.source,
-            self.same_key(("`tg_source`", &self.source_key), ("`tg_shadow`", &self.shadow_key))
+            self.same_key("`tg_shadow`")
         )
     }
 
@@ -527,13 +529,14 @@ mod tests {
     }
 
     #[test]
-    fn enums_are_the_same_by_their_number() {
+    fn enums_are_the_same_by_text_and_number() {
         let mut pair = pair("e", "e");
         pair.source.data_type = "ENUM".into();
         let key = SharedKey { source_index: "PRIMARY".into(), columns: vec![pair, self::pair("n", "n")] };
         let mapping = Mapping { pairs: Vec::new(), key, filled: Vec::new(), defaulted: Vec::new(), helper: None };
         assert_eq!(by_number(&mapping), [true, false]);
-        assert_eq!((equal("a.e", "b.e", true), equal("a.n", "b.n", false)), ("a.e = b.e AND a.e + 0 = b.e + 0".into(), "a.n = b.n".into()));
+        let (found, given) = (["a.e", "a.n"].map(str::to_owned), ["b.e", "b.n"].map(str::to_owned));
+        assert_eq!(same_key(&found, &given, &by_number(&mapping)), "a.e = b.e AND a.e + 0 = b.e + 0 AND a.n = b.n");
     }
 
     #[test]

@@ -18,7 +18,7 @@ mod server;
 const LONG: Duration = Duration::from_secs(90);
 
 /// Waits until a migration's row is as wanted.
-async fn wait_until(admin: &mut Admin, id: u64, what: &str, is_there: impl Fn(&Status) -> bool) -> Result<Status> {
+pub(crate) async fn wait_until(admin: &mut Admin, id: u64, what: &str, is_there: impl Fn(&Status) -> bool) -> Result<Status> {
     let until = Instant::now() + LONG;
     loop {
         let status = admin.status(id).await?;
@@ -31,6 +31,6 @@ async fn wait_until(admin: &mut Admin, id: u64, what: &str, is_there: impl Fn(&S
 }
 
 /// Waits for the revert window after so many swaps.
-async fn reversible(admin: &mut Admin, id: u64, swaps: f64) -> Result<Status> {
+pub(crate) async fn reversible(admin: &mut Admin, id: u64, swaps: f64) -> Result<Status> {
     wait_until(admin, id, "the revert window", |status| status.phase() == "reversible" && status.number("swaps") == swaps).await
 }

@@ -46,6 +46,13 @@ fn new_name(column: &str, mapping: &Mapping) -> String {
     pair.map_or_else(|| column.to_owned(), |pair| pair.shadow.name.clone())
 }
 
+/// The columns that a key refers to have the names of the parent's shadow.
+pub(super) fn refer_by_new_names(key: &mut ForeignKey, parent: &Mapping) {
+    for (_, referred) in &mut key.columns {
+        *referred = new_name(referred, parent);
+    }
+}
+
 /// A foreign key of the source with the names that its columns have in the shadow.
 fn renamed(key: &ForeignKey, mapping: &Mapping) -> ForeignKey {
     let name = |column: &String| new_name(column, mapping);
@@ -232,9 +239,7 @@ impl Ties {
         let mut watched = self.watched.clone();
         for key in watched.iter_mut().filter(|key| key.parent != key.table) {
             let Some(parent) = members.iter().find(|job| job.names.source == key.parent) else { continue };
-            for (_, referred) in &mut key.columns {
-                *referred = new_name(referred, &parent.mapping);
-            }
+            refer_by_new_names(key, &parent.mapping);
         }
         not_among(&self.own, &watched)
     }

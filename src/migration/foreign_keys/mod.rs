@@ -266,11 +266,7 @@ impl Ties {
         let watched = added::watched(link, names, &own, mapping).await?;
         let mut children = children_of(link, &names.source).await?;
         for key in &mut children {
-            for (_, referred) in &mut key.columns {
-                if let Some(pair) = mapping.pairs.iter().find(|pair| pair.source.name.eq_ignore_ascii_case(referred)) {
-                    *referred = pair.shadow.name.clone();
-                }
-            }
+            added::refer_by_new_names(key, mapping);
         }
         let mut ties = Self { swaps, own, watched, children, ..Self::default() };
         ties.unwatched = ties.unwatched_among(&[]);

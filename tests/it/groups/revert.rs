@@ -1,11 +1,12 @@
 //! The revert window of a group: its tables follow each for itself, and are swapped back together, whatever dies.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use mysql_async::prelude::Queryable;
 
 use super::{Clients, LONG, definitions, foreign_keys, migrate, prepared, renames, triggers};
+use crate::lifecycle;
 use crate::support::admin::{Status, server_error};
 use crate::support::servers::Settings;
 use crate::support::writers::Writers;
@@ -22,21 +23,11 @@ on_both_servers!(
 const WINDOW: &str = "WITH revert_window_s = 600, max_hold_ms = 20000";
 
 /// All of them in the window after so many swaps.
-async fn reversible(admin: &mut Admin, ids: &[u64], swaps: f64) -> Result<Vec<Status>> {
-    let mut all = Vec::new();
+async fn reversible(admin: &mut Admin, ids: &[u64], swaps: f64) -> Result<()> {
     for id in ids {
-        let until = Instant::now() + Duration::from_secs(120);
-        loop {
-            let status = admin.status(*id).await?;
-            if status.phase() == "reversible" && status.number("swaps") == swaps {
-                all.push(status);
-                break;
-            }
-            ensure!(Instant::now() < until && !status.is_final(), "waited for {swaps} swaps: {status:?}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        lifecycle::reversible(admin, *id, swaps).await?;
     }
-    Ok(all)
+    Ok(())
 }
 
 async fn ended(admin: &mut Admin, ids: &[u64], phase: &str) -> Result<()> {
@@ -84,11 +75,7 @@ async fn what_one_cannot_follow_ends_the_way_back_of_all(kind: Kind) -> Result<(
     let mut client = lab.proxy.connect().await?;
     client.query_drop("UPDATE other.b SET v = 5000000000 WHERE id = 1").await?;
     for id in &ids {
-        let until = Instant::now() + LONG;
-        while !admin.status(*id).await?.text("note").starts_with("cannot be reverted") {
-            ensure!(Instant::now() < until, "{:?}", admin.status(*id).await?);
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        lifecycle::wait_until(&mut admin, *id, "the obstacle", |status| status.text("note").starts_with("cannot be reverted")).await?;
         let refused = admin.run(&format!("REVERT MIGRATION {id}")).await.err().context("REVERT was taken")?;
         ensure!(server_error(&refused).is_some_and(|(code, text)| code == 1105 && text.contains("Out of range")), "{refused:#}");
     }
