@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, DriverError};
+use mysql_async::{Conn, DriverError, Row};
 
 use crate::config::Config;
 use crate::schema::privileges;
@@ -102,8 +102,29 @@ pub async fn check(config: &Config) -> Report {
         ),
         Err(_) => report.wrong("questions", "the server connected but did not answer", "look at the server's load and log"),
     }
+    if !config.throttle.query.is_empty() {
+        match tokio::time::timeout(limit.max(Duration::from_secs(10)), connection.query_first(&config.throttle.query)).await {
+            Ok(Ok(first)) => judge_query(first, &mut report),
+            Ok(Err(error)) => report.wrong(QUERY, format!("the server refuses it: {}", upstream::reason(&error)), QUERY_REMEDY),
+            Err(_) => report.wrong(QUERY, "it is not answered within 10 s", "give a quicker one: it is asked twice a second"),
+        }
+    }
     let _ = tokio::time::timeout(limit, connection.disconnect()).await;
     report
+}
+
+const QUERY: &str = "[throttle] query";
+const QUERY_REMEDY: &str = "correct it, or grant the account what it reads; until then copies would wait for ever";
+
+/// The operator's query must give a number, or nothing.
+fn judge_query(first: Option<Row>, report: &mut Report) {
+    let text = first.as_ref().filter(|row| !row.is_empty()).and_then(|row| row.get_opt::<Option<String>, _>(0));
+    match text.map(|text| text.ok().flatten()) {
+        None => report.ok(QUERY, "gives no row"),
+        Some(None) => report.ok(QUERY, "gives NULL"),
+        Some(Some(text)) if text.trim().parse::<f64>().is_ok_and(f64::is_finite) => report.ok(QUERY, format!("gives {text}")),
+        Some(Some(text)) => report.wrong(QUERY, format!("gives {text:?}, which is not a number"), QUERY_REMEDY),
+    }
 }
 
 /// What the server said of itself.

@@ -212,12 +212,13 @@ impl Served {
 
 impl Default for Census {
     fn default() -> Self {
+        let epoch = Instant::now();
         Self {
-            epoch: Instant::now(),
+            epoch,
             numbers: Counter::default(),
             records: Mutex::default(),
             served: Mutex::default(),
-            latency: Arc::default(),
+            latency: Arc::new(latency::Latency::new(epoch)),
         }
     }
 }

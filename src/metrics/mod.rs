@@ -127,6 +127,7 @@ pub struct Metrics {
     pending_keys: Family<MigrationLabels, Gauge>,
     bypassing: Family<MigrationLabels, Counter>,
     throttled: Family<SignalLabels, Counter<f64, std::sync::atomic::AtomicU64>>,
+    pace: Family<MigrationLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
 }
 
 impl Default for Metrics {
@@ -158,6 +159,7 @@ impl Metrics {
             pending_keys: Family::default(),
             bypassing: Family::default(),
             throttled: Family::default(),
+            pace: Family::default(),
         };
         registry.register("build", "What is running", Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]));
         registry.register("upstream_up", "1 while the server answers the proxy's own probe", metrics.upstream_up.clone());
@@ -190,6 +192,11 @@ impl Metrics {
             "migration_throttled_seconds",
             "How long the copy has rested by itself, by the signal that asked for it",
             metrics.throttled.clone(),
+        );
+        registry.register(
+            "migration_copy_ratio",
+            "The part of the time in which the copy may run, by what clients' statements take; 1 is all of it",
+            metrics.pace.clone(),
         );
         metrics.registry = Arc::new(registry);
         metrics
@@ -243,6 +250,14 @@ impl Metrics {
     /// The copy has rested for so long because of a signal.
     pub fn throttled_for(&self, migration: MigrationId, signal: &'static str, time: Duration) {
         self.throttled.get_or_create(&SignalLabels { migration_id: migration.0, signal }).inc_by(time.as_secs_f64());
+    }
+
+    /// How much of the time the copy may run in, and how long it has not since this was said last.
+    pub fn paced(&self, migration: MigrationId, signal: &'static str, percent: u8, time: Duration) {
+        self.pace.get_or_create(&MigrationLabels { migration_id: migration.0 }).set(f64::from(percent) / 100.0);
+        if !time.is_zero() {
+            self.throttled_for(migration, signal, time);
+        }
     }
 
     /// Everything as OpenMetrics text.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::error::Error;
 use super::phase::Event;
 use super::runner::{Grip, Surroundings};
-use super::{checkpoint, foreign_keys, policy, shadow};
+use super::{checkpoint, foreign_keys, policy, retired, shadow};
 use crate::config::Fence;
 use crate::gate::Installed;
 
@@ -24,7 +24,10 @@ pub async fn run(around: &Surroundings, grip: &mut Grip) -> Result<(), Error> {
     loop {
         let cleaned = match is_in_place {
             true => shadow::drop_copy(&mut grip.link, &grip.names).await,
-            false => shadow::clean_up(&mut grip.link, &names).await,
+            false => match retired::shrink(around, grip, &names).await {
+                Ok(()) => shadow::clean_up(&mut grip.link, &names).await,
+                Err(error) => Err(error),
+            },
         };
         match cleaned {
             Ok(()) => break,

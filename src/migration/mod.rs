@@ -34,6 +34,7 @@ mod prepare;
 mod probe;
 mod progress;
 mod queue;
+mod retired;
 mod revert;
 mod run;
 mod runner;
@@ -142,7 +143,7 @@ pub struct Status {
     pub breaking: String,
     /// Swaps so far: after an odd number the altered table has the name, after an even one the table as it was.
     pub swaps: u64,
-    /// Why the copy rests by itself; empty where it does not.
+    /// Why the copy rests by itself or goes slower; empty where it does neither.
     pub throttled: String,
     /// Whom FORCE has rolled back or ended, and whom it has left alone.
     pub forced: String,

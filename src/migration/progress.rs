@@ -7,9 +7,12 @@ use tokio::sync::watch;
 
 use super::bypass::Writers;
 use super::checkpoint::Stored;
-use super::throttle::Reason;
+use super::throttle::{FASTEST, Reason};
 use super::{Course, Options, Phase, Status};
 use crate::metrics::Metrics;
+
+/// The signal that slows the copy down, in the metrics and the status.
+const GROWTH: &str = "latency_growth";
 
 /// What the operator wishes; runners look at it and wait for it to change.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -37,6 +40,8 @@ pub struct Wishes {
 pub struct Board {
     status: Mutex<Status>,
     throttled: watch::Sender<Option<Reason>>,
+    /// Of a hundred parts of the time, those in which the copy may run; and why not in all.
+    pace: Mutex<(u8, String)>,
     wishes: watch::Sender<Wishes>,
     metrics: Metrics,
     writers: Writers,
@@ -95,6 +100,7 @@ impl Board {
         Self {
             status: Mutex::new(status),
             throttled: watch::channel(None).0,
+            pace: Mutex::new((FASTEST, String::new())),
             wishes: watch::channel(wishes).0,
             metrics,
             writers: Writers::default(),
@@ -115,8 +121,7 @@ impl Board {
         status.is_paused = wishes.is_paused;
         status.is_postponed = wishes.is_postponed;
         status.swaps = self.swaps().0;
-        status.throttled =
-            self.throttled.borrow().as_ref().map_or_else(String::new, |reason| format!("{}: {}", reason.signal, reason.words));
+        status.throttled = self.throttled();
         let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         if !busy.is_empty() {
             let separator = if status.note.is_empty() { "" } else { "; " };
@@ -163,6 +168,36 @@ impl Board {
             *now = reason;
             turns
         });
+    }
+
+    fn throttled(&self) -> String {
+        if let Some(reason) = self.throttled.borrow().as_ref() {
+            return format!("{}: {}", reason.signal, reason.words);
+        }
+        let pace = self.lock_pace();
+        let (percent, words) = &*pace;
+        if *percent < FASTEST { format!("{GROWTH}: {words}; the copy runs {percent} % of the time") } else { String::new() }
+    }
+
+    fn lock_pace(&self) -> MutexGuard<'_, (u8, String)> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Of a hundred parts of the time, those in which the copy may run.
+    pub fn pace(&self) -> u8 {
+        self.lock_pace().0
+    }
+
+    /// Shows how fast the copy may go, and why not faster; `since_last` is the time since this was said last.
+    pub fn set_pace(&self, percent: u8, words: String, since_last: Duration) {
+        let id = self.lock().id;
+        let (before, _) = std::mem::replace(&mut *self.lock_pace(), (percent, words.clone()));
+        self.metrics.paced(id, GROWTH, percent, since_last.mul_f64(f64::from(FASTEST.saturating_sub(before)) / f64::from(FASTEST)));
+        match (before == FASTEST, percent == FASTEST) {
+            (true, false) => tracing::info!(migration = %id, signal = GROWTH, percent, "the copy goes slower: {words}"),
+            (false, true) => tracing::info!(migration = %id, "the copy goes as fast as it can"),
+            _ => {}
+        }
     }
 
     /// Waits until nothing asks the copy to rest.

@@ -141,7 +141,7 @@ pub async fn until_ready(around: &Arc<Surroundings>, grip: &mut Grip, prepared: 
     let progress = CopyProgress { copy: copy.clone(), copied: copied.subscribe() };
     let mut beside = start_beside(&job, grip.link.id(), tail, &reached, Some(progress), Matcher::new(&[&hot_names]));
 
-    let throttle = throttled(&job);
+    let throttle = throttled(&job, grip);
     let verify = (!job.options.skip_verify).then(|| {
         let task = tokio::spawn(verify::run(job.clone(), reached.clone(), copy.clone(), copied.subscribe()));
         Aborted(task)
@@ -165,8 +165,9 @@ pub async fn until_ready(around: &Arc<Surroundings>, grip: &mut Grip, prepared: 
 }
 
 /// Lets copy and comparison rest as the settings ask for, until it is dropped.
-fn throttled(job: &Job) -> Resting {
-    Resting { _task: Background(tokio::spawn(super::throttle::run(job.clone()))), board: job.board.clone() }
+fn throttled(job: &Job, grip: &mut Grip) -> Resting {
+    let watch = grip.watch.take().unwrap_or_else(|| job.gates.census().latency.watch());
+    Resting { _task: Background(tokio::spawn(super::throttle::run(job.clone(), watch))), board: job.board.clone() }
 }
 
 struct Resting {
@@ -177,6 +178,7 @@ struct Resting {
 impl Drop for Resting {
     fn drop(&mut self) {
         self.board.set_throttled(None, Duration::ZERO);
+        self.board.set_pace(super::throttle::FASTEST, String::new(), Duration::ZERO);
     }
 }
 

@@ -21,6 +21,7 @@ use super::policy::{self, Decision};
 use super::progress::Board;
 use super::shadow::{self, Names};
 use super::{foreign_keys, triggers};
+use crate::census::latency::Watch;
 use crate::config::Config;
 use crate::gate::Gates;
 use crate::ids::MigrationId;
@@ -62,6 +63,8 @@ pub struct Grip {
     pub board: Arc<Board>,
     /// The phase now.
     pub phase: Phase,
+    /// Until the copy: what clients' statements take without one.
+    pub watch: Option<Watch>,
 }
 
 impl Grip {
@@ -362,7 +365,8 @@ pub async fn take_hold(around: &Surroundings, board: &Arc<Board>, id: MigrationI
     }
     // Another proxy may have run it since this board was made.
     board.set_error(stored.error_code, stored.error.clone());
-    Ok(Some(Grip { link, server, place: None, facts, stored, names, board: board.clone(), phase }))
+    let watch = phase.is_before_swap().then(|| around.gates.census().latency.watch());
+    Ok(Some(Grip { link, server, place: None, facts, stored, names, board: board.clone(), phase, watch }))
 }
 
 /// Reads the server after an attempt whose end is not known.

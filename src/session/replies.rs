@@ -137,7 +137,7 @@ impl Exchange {
         let Some(expected) = self.expected.pop_front() else { return };
         if self.sent_us != 0 {
             let sent_us = std::mem::take(&mut self.sent_us);
-            self.context.census.latency.answered(self.record.now_us().saturating_sub(sent_us));
+            self.context.census.latency.answered(sent_us);
         }
         let swallowed = std::mem::take(&mut self.swallowed);
         if swallowed > 0 {

@@ -79,6 +79,14 @@ impl Proxy {
         }
     }
 
+    /// What `tidegate check` says with these settings, and whether all is well.
+    pub fn check(&self, more: &[(&str, &str)]) -> Result<(bool, String)> {
+        let mut command = Command::new(binary()?);
+        command.arg("check").env_clear().envs(std::env::vars().filter(|(name, _)| !name.starts_with("TIDEGATE_")));
+        let output = command.envs(&self.environment).envs(more.iter().copied()).current_dir(self.dir.path()).output()?;
+        Ok((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
+    }
+
     /// kill -9.
     pub fn kill_hard(&mut self) {
         self.process = None;

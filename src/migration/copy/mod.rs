@@ -15,6 +15,7 @@ use super::job::Job;
 use super::keys::KeyRange;
 use super::oracle;
 use super::tail::Reached;
+use super::throttle::{self, Turn};
 use crate::schema::key::Key;
 use crate::upstream::Link;
 
@@ -93,7 +94,7 @@ impl Copy {
         while let Some(chunk) = next {
             // Pausing stops the copy only; applying goes on, so that nothing piles up.
             drop(wishes.wait_for(|wishes| !wishes.is_paused).await);
-            self.job.board.unthrottled().await;
+            let turn = Turn::begin(&self.job).await;
             crate::failpoints::reach("copy.chunk").await?;
             let copied = async {
                 let began = Instant::now();
@@ -107,6 +108,7 @@ impl Copy {
             let (_, total) = self.done.lock().unwrap_or_else(PoisonError::into_inner).finish(chunk.number, rows);
             self.job.board.set_rows_copied(total);
             next = following?;
+            turn.over(&self.job).await;
         }
         Ok(())
     }
@@ -131,13 +133,14 @@ impl Copy {
         Ok(Some(Chunk { number, range: KeyRange { after, through }, rows }))
     }
 
-    /// Brings the next chunks nearer to the time that a chunk should take.
+    /// Brings the next chunks nearer to the time that a chunk should take: a slow pace has short ones.
     async fn adapt(&self, rows: u64, took: Duration) {
         if crate::failpoints::value("copy.rows").is_some() {
             return;
         }
         let mut cursor = self.cursor.lock().await;
-        let target = Duration::from_millis(self.job.config.copy.chunk_target_ms.max(1)).as_secs_f64();
+        let pace = f64::from(self.job.board.pace()) / f64::from(throttle::FASTEST);
+        let target = Duration::from_millis(self.job.config.copy.chunk_target_ms.max(1)).as_secs_f64() * pace;
         let factor = (target / took.as_secs_f64().max(1e-4)).clamp(0.5, 2.0);
         #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let next = (rows as f64 * factor) as u64;

@@ -16,6 +16,7 @@ use super::job::Job;
 use super::keys::KeyRange;
 use super::statements::Rows;
 use super::tail::{self, Reached};
+use super::throttle::Turn;
 use super::{Refusal, oracle};
 use crate::schema::key::Key;
 use crate::schema::mapping::Pair;
@@ -91,9 +92,10 @@ pub async fn run(job: Job, reached: watch::Receiver<Reached>, copy: Arc<Copy>, c
             }
             let mut links = comparison.connect().await?;
             while let Some(range) = next(&comparison.job, &cursor, &copy, &mut copied).await? {
-                comparison.job.board.unthrottled().await;
+                let turn = Turn::begin(&comparison.job).await;
                 crate::failpoints::reach("verify.chunk").await?;
                 comparison.chunk(&mut links, &range).await?;
+                turn.over(&comparison.job).await;
             }
             Ok::<(), Error>(())
         });
