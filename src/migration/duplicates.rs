@@ -6,7 +6,7 @@
 
 use super::error::Error;
 use super::job::Job;
-use super::oracle;
+use super::{Refusal, oracle};
 use crate::ids::quote_identifier;
 use crate::schema::key::Key;
 use crate::schema::table::same_name;
@@ -24,22 +24,31 @@ pub async fn look(job: &Job, link: &mut Link) -> Result<(), Error> {
         return Ok(());
     }
     for key in job.pending.some(LOOKED_AT) {
-        match in_its_way(job, link, &key).await {
-            Ok(None) => {}
-            Ok(Some(other)) => {
-                let error = upstream::Error::Server { code: 1062, sqlstate: "23000".into(), message: String::new() };
-                if let Some(refusal) = oracle::refusal_if_any(job, &[key, other], &error).await {
-                    return Err(refusal.into());
-                }
-            }
-            Err(error) if error.is_lost() => return Err(error.into()),
-            // Collations that cannot be compared here, for example: the fence is the judge then.
-            Err(error) => {
-                tracing::debug!(migration = %job.id, table = %job.names.source, %error, "a turned-away row could not be looked at")
-            }
+        if let Some(refusal) = refusal(job, link, &key).await? {
+            return Err(refusal.into());
         }
     }
     Ok(())
+}
+
+/// The server's own refusal where a row and the one that keeps it out of the shadow are duplicates by the new definition.
+///
+/// # Errors
+/// Where the connection is lost.
+pub async fn refusal(job: &Job, link: &mut Link, key: &Key) -> Result<Option<Refusal>, upstream::Error> {
+    match in_its_way(job, link, key).await {
+        Ok(None) => Ok(None),
+        Ok(Some(other)) => {
+            let error = upstream::Error::Server { code: 1062, sqlstate: "23000".into(), message: String::new() };
+            Ok(oracle::refusal_if_any(job, &[key.clone(), other], &error).await)
+        }
+        Err(error) if error.is_lost() => Err(error),
+        // Collations that cannot be compared here, for example: the fence is the judge then.
+        Err(error) => {
+            tracing::debug!(migration = %job.id, table = %job.names.source, %error, "a turned-away row could not be looked at");
+            Ok(None)
+        }
+    }
 }
 
 /// The shadow has a unique key besides the one that tells rows apart, or its key compares in another way than the source's.

@@ -80,7 +80,7 @@ pub async fn take(job: &Job, link: &mut Link) -> Result<(), upstream::Error> {
     link.run(&sql).await
 }
 
-/// Sets the shadow's counter to the source's where it is behind it: numbers of rows that are gone are not given again. Done before
+/// Sets the shadow's counter to the source's where it is behind it, or where it is beyond what its column holds: numbers of rows that are gone are not given again. Done before
 /// anybody is held as well.
 ///
 /// # Errors
@@ -101,7 +101,23 @@ pub async fn counter_to_reach(job: &Job, link: &mut Link) -> Result<Option<u64>,
         return Ok(None);
     }
     let (source, shadow) = (counter(job, link, &job.names.source).await?, counter(job, link, &job.names.shadow).await?);
-    Ok(Some(source).filter(|source| *source > shadow))
+    // MySQL counts on in a partitioned table whose numbers are used up, until it opens the table anew; the shadow was created with that number.
+    let column = job.shadow.columns.iter().find(|column| counts(column));
+    let most = column.map_or(u64::MAX, |column| used_up(&column.data_type, &column.column_type));
+    Ok(Some(source.min(most)).filter(|source| *source > shadow || shadow > most))
+}
+
+/// The counter of a column whose last number is given; as large as can be where it is none of whole numbers.
+fn used_up(data_type: &str, column_type: &str) -> u64 {
+    let bits = match data_type {
+        "tinyint" => 8,
+        "smallint" => 16,
+        "mediumint" => 24,
+        "int" => 32,
+        _ => return u64::MAX,
+    };
+    let is_signed = !column_type.contains("unsigned");
+    1 << (bits - u32::from(is_signed))
 }
 
 /// Brings the shadow's counter to a number by a row that comes and goes within the open transaction: that costs no commit of its own, as
@@ -195,7 +211,17 @@ fn told_counter(create: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::told_counter;
+    use super::{told_counter, used_up};
+
+    #[test]
+    fn a_column_that_is_used_up_has_the_number_after_its_last_one() {
+        assert_eq!(used_up("tinyint", "tinyint"), 128);
+        assert_eq!(used_up("tinyint", "tinyint unsigned"), 256);
+        assert_eq!(used_up("mediumint", "mediumint(9)"), 1 << 23);
+        assert_eq!(used_up("int", "int(10) unsigned"), 1 << 32);
+        assert_eq!(used_up("bigint", "bigint"), u64::MAX);
+        assert_eq!(used_up("double", "double"), u64::MAX);
+    }
 
     #[test]
     fn a_counter_is_read_out_of_the_options_and_nowhere_else() {

@@ -15,15 +15,26 @@ pub async fn refusal_in_range(job: &Job, range: &KeyRange, error: upstream::Erro
         return error.into();
     }
     let rows = job.statements.of_source(&job.source.stored_columns(), &Rows::In(job.keys.range(range)));
-    explain(job, &rows, error).await
+    explain(job, &rows, error).await.unwrap_or_else(|error| last_word(job, error))
 }
 
-/// The refusal for an error met while applying some keys.
-pub async fn refusal_of_keys(job: &Job, keys: &[Key], error: upstream::Error) -> Error {
+/// The refusal for an error met while applying some keys; an error that is no fault of the rows comes back as it was.
+///
+/// # Errors
+/// The error itself where the server's ALTER takes these rows as they are now: another row may be in their way, or they were others when
+/// the error came. See [`last_word`].
+pub async fn refusal_of_keys(job: &Job, keys: &[Key], error: upstream::Error) -> Result<Error, upstream::Error> {
     if !is_about_rows(&error) {
-        return error.into();
+        return Ok(error.into());
     }
     explain(job, &rows_of(job, keys), error).await
+}
+
+/// What an error leads to that stays although the server's ALTER takes the rows.
+pub fn last_word(job: &Job, error: upstream::Error) -> Error {
+    // A duplicate may be one of a row that was not asked about.
+    let is_cut = if error.code() == Some(1062) { job.mapping.may_cut_key() } else { job.changes_key() };
+    if is_cut { cut_key(job).into() } else { Refusal::from_upstream(&error).into() }
 }
 
 /// The server's own refusal of an ALTER on a table with just these rows; `None` where it takes them or cannot be asked.
@@ -55,16 +66,14 @@ fn rows_of(job: &Job, keys: &[Key]) -> String {
     each.iter().map(|key| job.statements.row_of_source(&job.source.stored_columns(), key)).collect::<Vec<_>>().join(" UNION ALL ")
 }
 
-async fn explain(job: &Job, rows: &str, error: upstream::Error) -> Error {
+async fn explain(job: &Job, rows: &str, error: upstream::Error) -> Result<Error, upstream::Error> {
     match ask(job, rows).await {
-        Ok(Some(refusal)) => refusal.into(),
-        // A duplicate is one of a row that was not asked about.
-        Ok(None) if job.changes_key() && error.code() != Some(1062) => cut_key(job).into(),
-        // The server's ALTER takes these rows, or cannot be asked: its error on the row itself stands.
-        Ok(None) => Refusal::from_upstream(&error).into(),
+        Ok(Some(refusal)) => Ok(refusal.into()),
+        Ok(None) => Err(error),
+        // Its error on the row itself stands.
         Err(other) => {
             tracing::debug!(migration = %job.id, table = %job.names.source, %other, "the server could not be asked why a row cannot go over");
-            Refusal::from_upstream(&error).into()
+            Ok(Refusal::from_upstream(&error).into())
         }
     }
 }

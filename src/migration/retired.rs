@@ -59,10 +59,8 @@ async fn size(link: &mut Link, table: &TableName) -> Result<u64, Error> {
 }
 
 async fn partitions(link: &mut Link, table: &TableName) -> Result<Vec<String>, Error> {
-    let sql = format!(
-        "SELECT DISTINCT PARTITION_NAME FROM information_schema.PARTITIONS WHERE {} AND PARTITION_NAME IS NOT NULL",
-        is(table)
-    );
+    let sql =
+        format!("SELECT DISTINCT PARTITION_NAME FROM information_schema.PARTITIONS WHERE {} AND PARTITION_NAME IS NOT NULL", is(table));
     Ok(link.texts(&sql).await?.into_iter().flatten().collect())
 }
 

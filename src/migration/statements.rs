@@ -37,9 +37,11 @@ enum Reading {
     AsIs,
     /// NULL is read as the default.
     OrDefault,
-    /// JSON takes a number or a time that is written as text, as ALTER writes it, and refuses the value itself.
+    /// Written as text first, as ALTER does it. Of a number that becomes a text an INSERT leaves out leading zeros, gives a FLOAT more digits, and
+    /// writes shorter what would be cut; MySQL's takes the part before the point for the number of an ENUM's member. JSON refuses the value itself.
     Text,
-    /// BIT: an ALTER takes the number that a text, a date or a JSON value says, an INSERT its bytes.
+    /// BIT: an ALTER takes the number that a text, a date or a JSON value says, an INSERT its bytes. Members on MariaDB: an ALTER rounds, an
+    /// INSERT cuts.
     Integer,
     /// NULL is read as the error value of an ENUM: MariaDB's ALTER leaves that where an INSERT takes the first member.
     OrNoMember,
@@ -47,11 +49,11 @@ enum Reading {
 
 impl Reading {
     fn of(pair: &Pair, mapping: &Mapping, is_mariadb: bool) -> Self {
-        const WRITTEN: [&str; 12] =
-            ["tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double", "year", "date", "time", "datetime"];
+        const NUMBERS: [&str; 9] = ["tinyint", "smallint", "mediumint", "int", "bigint", "decimal", "float", "double", "year"];
         let (from, to) = (pair.source.data_type.as_str(), pair.shadow.data_type.as_str());
+        let is_text = |kind: &str| ["char", "text", "blob", "binary"].iter().any(|text| kind.contains(text));
         let is_number_of_bytes = || {
-            ["char", "text", "blob", "binary"].iter().any(|kind| from.contains(kind))
+            is_text(from)
                 || matches!(from, "date" | "json" | "float" | "double")
                 || if is_mariadb { matches!(from, "time" | "datetime" | "timestamp") } else { from == "decimal" }
         };
@@ -61,7 +63,12 @@ impl Reading {
             Self::Integer
         } else if is_mariadb && to == "enum" && pair.source.is_nullable && !pair.shadow.is_nullable {
             Self::OrNoMember
-        } else if to == "json" && WRITTEN.contains(&from) {
+        } else if is_mariadb && matches!(to, "enum" | "set") && matches!(from, "decimal" | "float" | "double") {
+            Self::Integer
+        } else if NUMBERS.contains(&from) && (is_text(to) || to == "json")
+            || to == "json" && matches!(from, "date" | "time" | "datetime")
+            || !is_mariadb && matches!(to, "enum" | "set") && matches!(from, "decimal" | "float" | "double")
+        {
             Self::Text
         } else {
             Self::AsIs

@@ -56,7 +56,7 @@ pub async fn run(job: Job) -> Error {
         Ok(link) => link,
         Err(error) => return error.into(),
     };
-    let mut keys = 100;
+    let (mut keys, mut passing) = (100, Passing::default());
     loop {
         let turn = job.turn.clone().lock_owned().await;
         let began = Instant::now();
@@ -75,9 +75,53 @@ pub async fn run(job: Job) -> Error {
                 }
                 keys = next_size(keys, began.elapsed(), job.pending.len());
             }
-            Err(Error::Upstream(error)) if error.is_lock_conflict() => tokio::time::sleep(Duration::from_millis(5)).await,
-            Err(error) => return error,
+            Err(Trouble::Passing(error)) => {
+                if passing.stays() {
+                    return oracle::last_word(&job, error);
+                }
+                tracing::debug!(migration = %job.id, table = %job.names.source, %error, "the server's ALTER takes rows that could not be applied; trying again");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(Trouble::Lasting(Error::Upstream(error))) if error.is_lock_conflict() => tokio::time::sleep(Duration::from_millis(5)).await,
+            Err(Trouble::Lasting(error)) => return error,
         }
+    }
+}
+
+/// Why a round has applied nothing.
+enum Trouble {
+    /// The server's ALTER takes the rows as they are now: they were others when the error came.
+    Passing(upstream::Error),
+    /// Whatever else.
+    Lasting(Error),
+}
+
+impl From<upstream::Error> for Trouble {
+    fn from(error: upstream::Error) -> Self {
+        Self::Lasting(error.into())
+    }
+}
+
+/// So often in a row trouble is taken for one that passes.
+const PASSING_MOST: u32 = 30;
+
+/// Trouble that does not come back for so long has passed.
+const PASSED: Duration = Duration::from_secs(2);
+
+/// Counts trouble that ought to pass.
+#[derive(Default)]
+struct Passing {
+    times: u32,
+    last: Option<Instant>,
+}
+
+impl Passing {
+    /// It has come again; `true` where it comes too often to pass.
+    fn stays(&mut self) -> bool {
+        let now = Instant::now();
+        let has_passed = self.last.replace(now).is_none_or(|last| now.duration_since(last) > PASSED);
+        self.times = if has_passed { 1 } else { self.times + 1 };
+        self.times > PASSING_MOST
     }
 }
 
@@ -97,8 +141,9 @@ pub async fn until_settled(job: &Job, link: &mut Link, deadline: Instant) -> Res
     while !job.pending.is_empty() && Instant::now() < deadline && idle < 3 {
         match round(job, link, KEYS_MOST).await {
             Ok(round) => idle = if round.settled == 0 { idle + 1 } else { 0 },
-            Err(Error::Upstream(error)) if error.is_lock_conflict() => {}
-            Err(error) => return Err(error),
+            Err(Trouble::Passing(_)) => idle += 1,
+            Err(Trouble::Lasting(Error::Upstream(error))) if error.is_lock_conflict() => {}
+            Err(Trouble::Lasting(error)) => return Err(error),
         }
     }
     Ok(job.pending.len())
@@ -112,9 +157,9 @@ pub async fn once(job: &Job, link: &mut Link) -> Result<(), Error> {
     match round(job, link, KEYS_MOST).await {
         // Only rows that others hold: a moment later some are free.
         Ok(Round { settled: 0, .. }) => tokio::time::sleep(Duration::from_millis(1)).await,
-        Ok(_) => {}
-        Err(Error::Upstream(error)) if error.is_lock_conflict() => {}
-        Err(error) => return Err(error),
+        Ok(_) | Err(Trouble::Passing(_)) => {}
+        Err(Trouble::Lasting(Error::Upstream(error))) if error.is_lock_conflict() => {}
+        Err(Trouble::Lasting(error)) => return Err(error),
     }
     Ok(())
 }
@@ -123,11 +168,11 @@ pub async fn once(job: &Job, link: &mut Link) -> Result<(), Error> {
 ///
 /// # Errors
 /// As the server says; the batch's keys are pending again then.
-async fn round(job: &Job, link: &mut Link, count: usize) -> Result<Round, Error> {
+async fn round(job: &Job, link: &mut Link, count: usize) -> Result<Round, Trouble> {
     let chosen = job.overlap.begin_round(|is_free| job.pending.take(count, is_free), |taken: &Taken<Key>| taken.key.clone());
     let Some((taken, guard)) = chosen else { return Ok(Round::default()) };
     let out = Out { job, taken };
-    crate::failpoints::reach("apply.round").await?;
+    crate::failpoints::reach("apply.round").await.map_err(|error| Trouble::Lasting(error.into()))?;
     let result = attempt(job, link, &out.taken).await;
     let round = match result {
         Ok(Some(settled)) => {
@@ -138,7 +183,7 @@ async fn round(job: &Job, link: &mut Link, count: usize) -> Result<Round, Error>
         Ok(None) => {
             drop(out);
             link.run("ROLLBACK").await?;
-            Err(oracle::cut_key(job).into())
+            Err(Trouble::Lasting(oracle::cut_key(job).into()))
         }
         Err(error) => {
             let keys: Vec<Key> = out.taken.iter().map(|taken| taken.key.clone()).collect();
@@ -146,7 +191,8 @@ async fn round(job: &Job, link: &mut Link, count: usize) -> Result<Round, Error>
             if !error.is_lost() {
                 link.run("ROLLBACK").await?;
             }
-            Err(oracle::refusal_of_keys(job, &keys, error).await)
+            drop(crate::failpoints::reach("apply.refused").await);
+            Err(oracle::refusal_of_keys(job, &keys, error).await.map_or_else(Trouble::Passing, Trouble::Lasting))
         }
     };
     drop(guard);
@@ -354,7 +400,10 @@ pub async fn explain_pending(job: &Job, error: upstream::Error) -> Error {
     let out = Out { job, taken: job.pending.take(KEYS_MOST, |_| true) };
     let keys: Vec<Key> = out.taken.iter().map(|taken| taken.key.clone()).collect();
     drop(out);
-    if keys.is_empty() { error.into() } else { oracle::refusal_of_keys(job, &keys, error).await }
+    if keys.is_empty() {
+        return error.into();
+    }
+    oracle::refusal_of_keys(job, &keys, error).await.unwrap_or_else(|error| oracle::last_word(job, error))
 }
 
 #[cfg(test)]

@@ -27,6 +27,9 @@ const ROWS_LEAST: u64 = 50;
 const ROWS_MOST: u64 = 50_000;
 const ROWS_FIRST: u64 = 1000;
 
+/// So often a chunk that the server's ALTER takes is tried again.
+const VANISHED_MOST: u32 = 10;
+
 /// Hands out chunks; the workers share it.
 struct Cursor {
     link: Link,
@@ -163,9 +166,12 @@ impl Copy {
                     tokio::time::sleep(Duration::from_millis(10 * conflicts.min(20))).await;
                 }
                 // A row that was in the way and is gone when the server is asked is no reason any more.
-                Err(error) if !error.is_lost() && vanished < 5 && oracle::refusal_of_range(job, &chunk.range).await.is_none() => {
+                Err(error)
+                    if !error.is_lost() && vanished < VANISHED_MOST && oracle::refusal_of_range(job, &chunk.range).await.is_none() =>
+                {
                     vanished += 1;
                     tracing::debug!(migration = %job.id, table = %job.names.source, %error, vanished, "the server takes the rows of a chunk that could not be copied; trying again");
+                    tokio::time::sleep(Duration::from_millis(10)).await;
                 }
                 Err(error) => return Err(oracle::refusal_in_range(job, &chunk.range, error).await),
             }

@@ -17,7 +17,7 @@ use super::keys::KeyRange;
 use super::statements::Rows;
 use super::tail::{self, Reached};
 use super::throttle::Turn;
-use super::{Refusal, oracle};
+use super::{Refusal, duplicates, oracle};
 use crate::schema::key::Key;
 use crate::schema::mapping::Pair;
 use crate::upstream::{self, Link};
@@ -328,7 +328,16 @@ impl Comparison {
         }
         let key_itself = links.source.rows(&self.job.statements.row_of_shadow("1", &literals)).await;
         match (answer, key_itself) {
-            (Err(error), Ok(rows)) if error.code() == Some(1062) && rows.is_empty() => Refusal::from_upstream(&error).into(),
+            (Err(error), Ok(rows)) if error.code() == Some(1062) && rows.is_empty() => {
+                if !self.job.mapping.may_cut_key() {
+                    return Refusal::from_upstream(&error).into();
+                }
+                if let Ok(Some(refusal)) = duplicates::refusal(&self.job, &mut links.source, key).await {
+                    return refusal.into();
+                }
+                // What keeps it out may be the row itself, under the key that the server has cut.
+                oracle::refusal_of_range(&self.job, range).await.map_or_else(|| oracle::last_word(&self.job, error), Error::from)
+            }
             (Err(error), _) if error.is_lost() => error.into(),
             _ => match oracle::refusal_of_range(&self.job, range).await {
                 // Values that the server cuts to fit may be equal afterwards.

@@ -15,6 +15,7 @@ use crate::support::{Kind, compare};
 on_both_servers!(
     late_duplicates_are_refused,
     late_nulls_and_long_values_are_refused,
+    a_row_that_is_mended_before_it_is_judged_is_not_refused,
     duplicates_during_the_copy_are_refused,
     a_late_row_whose_key_is_cut_is_refused,
     a_late_row_that_would_be_numbered_is_refused,
@@ -98,6 +99,27 @@ async fn late_nulls_and_long_values_are_refused(kind: Kind) -> Result<()> {
         .await
         .context("long")?;
     refused(&lab, "MODIFY c TINYINT", When::AtTheCutOver, &["UPDATE shop.t SET c = 300 WHERE k = 300"]).await.context("out of range")
+}
+
+/// The row had a NULL when it was applied, and has none when the server is asked what its ALTER says of it.
+async fn a_row_that_is_mended_before_it_is_judged_is_not_refused(kind: Kind) -> Result<()> {
+    let failpoints = Failpoints::new()?;
+    let (name, file) = failpoints.environment();
+    let lab = Lab::start_with(kind, Settings::default(), &[(name, &file)]).await?;
+    let (mut conn, mut admin) = (lab.server.connect().await?, lab.admin().await?);
+    table(&mut conn).await?;
+    let id = admin.migrate(TABLE, "MODIFY c INT NOT NULL", "WITH strategy = 'copy', postpone = true").await?;
+    admin.wait_phase(id, &["ready"], LONG).await?;
+    failpoints.stop_at("apply.refused")?;
+    conn.query_drop(format!("UPDATE {TABLE} SET c = NULL WHERE k = 300")).await?;
+    failpoints.stopped(LONG).await?;
+    conn.query_drop(format!("UPDATE {TABLE} SET c = 4711 WHERE k = 300")).await?;
+    failpoints.go()?;
+    admin.run(&format!("CUTOVER MIGRATION {id}")).await?;
+    admin.wait_done(id, LONG).await?;
+    let row: Option<i64> = conn.query_first(format!("SELECT c FROM {TABLE} WHERE k = 300")).await?;
+    ensure!(row == Some(4711), "{row:?}");
+    lab.assert_nothing_left().await
 }
 
 /// Without strict mode the server gives such a row another key. It could not be found again: deleted in the source, it would stay in the

@@ -109,13 +109,19 @@ pub fn draw_type(rng: &mut Rng, server: Kind, family: Option<Family>) -> Type {
     let sql = match family {
         Int => {
             let name = one(rng, &["TINYINT", "SMALLINT", "MEDIUMINT", "INT", "INT", "BIGINT"]);
-            format!("{name}{}", if rng.u32(0..3) == 0 { " UNSIGNED" } else { "" })
+            match rng.u32(0..12) {
+                0..=3 => format!("{name} UNSIGNED"),
+                4 => format!("{name}({}) ZEROFILL", rng.u32(1..12)),
+                _ => name.to_owned(),
+            }
         }
         Decimal => {
             let (whole, part) = (rng.u32(2..12), rng.u32(0..4));
-            format!("DECIMAL({},{part}){}", whole + part, if rng.u32(0..5) == 0 { " UNSIGNED" } else { "" })
+            format!("DECIMAL({},{part}){}", whole + part, ["", "", "", "", "", " UNSIGNED", " UNSIGNED", " ZEROFILL"][rng.usize(0..8)])
         }
-        Float => one(rng, &["FLOAT", "DOUBLE"]).to_owned(),
+        Float => {
+            one(rng, &["FLOAT", "DOUBLE", "FLOAT", "DOUBLE", "FLOAT(7,3)", "DOUBLE(9,2)", "FLOAT ZEROFILL", "DOUBLE UNSIGNED"]).to_owned()
+        }
         Bit => format!("BIT({})", one(rng, &["1", "5", "8", "17", "64"])),
         Text => {
             let name = match rng.u32(0..8) {
@@ -139,9 +145,18 @@ pub fn draw_type(rng: &mut Rng, server: Kind, family: Option<Family>) -> Type {
                 one(rng, &["TINYBLOB", "BLOB"]).to_owned()
             }
         },
-        Enum => one(rng, &["ENUM('a','b','c')", "ENUM('b','a')", "ENUM('x','a','b','ä','c')", "ENUM('','A b','c') CHARACTER SET latin1"])
-            .to_owned(),
-        Set => one(rng, &["SET('a','b','c')", "SET('c','b','a','d')", "SET('a')"]).to_owned(),
+        Enum => one(
+            rng,
+            &[
+                "ENUM('a','b','c')",
+                "ENUM('b','a')",
+                "ENUM('x','a','b','ä','c')",
+                "ENUM('','A b','c') CHARACTER SET latin1",
+                "ENUM('3','1','0.5','12','2024')",
+            ],
+        )
+        .to_owned(),
+        Set => one(rng, &["SET('a','b','c')", "SET('c','b','a','d')", "SET('a')", "SET('2','1','12','0.5')"]).to_owned(),
         Date => "DATE".to_owned(),
         Time => format!("TIME{}", digits(rng)),
         DateTime => format!("{}{}", one(rng, &["DATETIME", "TIMESTAMP"]), digits(rng)),

@@ -1,0 +1,2 @@
+CREATE TABLE t (c INT NOT NULL, `it's` BIGINT NOT NULL, `x-y` YEAR NOT NULL, UNIQUE KEY uid (c, `it's`, `x-y`));
+INSERT INTO t VALUES (54, -128, 1993);

@@ -1,0 +1,2 @@
+-- the numbers of a partitioned table are used up
+ADD INDEX (d)

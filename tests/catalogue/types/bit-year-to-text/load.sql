@@ -1,0 +1,1 @@
+UPDATE t SET a = a + 1, b = b + 1, c = c + 1, e = e + 1;

@@ -1,0 +1,2 @@
+-- numbers become times
+MODIFY a TIME, MODIFY b DATETIME, MODIFY c DATE, MODIFY d TIME(3), MODIFY e YEAR
