@@ -80,16 +80,28 @@ pub async fn take(job: &Job, link: &mut Link) -> Result<(), upstream::Error> {
     link.run(&sql).await
 }
 
-/// Sets the shadow's counter to the source's where it is behind it, or where it is beyond what its column holds: numbers of rows that are gone are not given again. Done before
-/// anybody is held as well.
+/// Sets the shadow's counter to the source's where it is behind it: numbers of rows that are gone are not given again.
 ///
 /// # Errors
 /// As the server says.
 pub async fn match_counter(job: &Job, link: &mut Link) -> Result<(), upstream::Error> {
-    if let Some(source) = counter_to_reach(job, link).await? {
-        link.run(&format!("ALTER TABLE {} {} AUTO_INCREMENT = {source}", deferred::mark(job.id), job.names.shadow.quoted())).await?;
-    }
-    Ok(())
+    let source = counter_to_reach(job, link).await?;
+    set_counter(job, link, source).await
+}
+
+/// The same before anybody is held, where it may be lower as well: a row that was applied and has gone again, such as one whose number an
+/// UPDATE had raised, has moved the shadow's. The server keeps it above the numbers that are there.
+///
+/// # Errors
+/// As the server says.
+pub async fn match_counter_early(job: &Job, link: &mut Link) -> Result<(), upstream::Error> {
+    let counters = counters(job, link).await?;
+    set_counter(job, link, counters.filter(|(source, shadow)| source != shadow).map(|(source, _)| source)).await
+}
+
+async fn set_counter(job: &Job, link: &mut Link, counter: Option<u64>) -> Result<(), upstream::Error> {
+    let Some(counter) = counter else { return Ok(()) };
+    link.run(&format!("ALTER TABLE {} {} AUTO_INCREMENT = {counter}", deferred::mark(job.id), job.names.shadow.quoted())).await
 }
 
 /// The source's counter, where the shadow is to have it and is behind it: its last rows were taken back, or deleted again.
@@ -97,14 +109,19 @@ pub async fn match_counter(job: &Job, link: &mut Link) -> Result<(), upstream::E
 /// # Errors
 /// As the server says.
 pub async fn counter_to_reach(job: &Job, link: &mut Link) -> Result<Option<u64>, upstream::Error> {
+    Ok(counters(job, link).await?.filter(|(source, shadow)| source > shadow).map(|(source, _)| source))
+}
+
+/// The source's counter, as far as the shadow's column goes, and the shadow's; `None` where the shadow is not to have the source's.
+async fn counters(job: &Job, link: &mut Link) -> Result<Option<(u64, u64)>, upstream::Error> {
     if job.sets_counter || !job.source.columns.iter().any(counts) || !job.shadow.columns.iter().any(counts) {
         return Ok(None);
     }
     let (source, shadow) = (counter(job, link, &job.names.source).await?, counter(job, link, &job.names.shadow).await?);
-    // MySQL counts on in a partitioned table whose numbers are used up, until it opens the table anew; the shadow was created with that number.
+    // MySQL counts on in a partitioned table whose numbers are used up, until it opens the table anew.
     let column = job.shadow.columns.iter().find(|column| counts(column));
     let most = column.map_or(u64::MAX, |column| used_up(&column.data_type, &column.column_type));
-    Ok(Some(source.min(most)).filter(|source| *source > shadow || shadow > most))
+    Ok(Some((source.min(most), shadow)))
 }
 
 /// The counter of a column whose last number is given; as large as can be where it is none of whole numbers.

@@ -96,6 +96,7 @@ pub async fn run(around: &Surroundings, grip: &mut Grip, made: Option<Vec<Foreig
             .map_err(|error| if error.is_lost() { Error::from(error) } else { final_form::no_helper(&names, &error).into() })?;
     }
     let mut server = in_place::server_for(grip, &names, &source, &checked.clauses, &mut mapping).await?;
+    in_place::check_digits(grip, &names.source, &mapping)?;
     if keys.needs_utc() {
         preflight::check_time_zone(&names.source, &source, &shadow_table, &mapping)?;
         server = server.in_utc();

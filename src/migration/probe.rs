@@ -17,7 +17,7 @@ pub async fn ask(server: &Server, names: &Names, rows: Option<(&str, &str)>, spe
     // schema, where the names of the shadow's constraints are taken.
     let probe = TableName::new(names.retired.schema.clone(), format!("{}{}", shadow::PROBE_PREFIX, link.id()));
     shadow::create_schemas(&mut link, names).await?;
-    link.run("SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO'").await?;
+    link.run("SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES'").await?;
     link.run(&format!("CREATE TABLE {} LIKE {}", probe.quoted(), names.source.quoted())).await?;
     if let Some((columns, rows)) = rows {
         link.run(&format!("INSERT INTO {} ({columns}) {rows}", probe.quoted())).await?;

@@ -197,7 +197,7 @@ pub async fn swap(around: &Surroundings, grip: &mut Grip, run: Run) -> Result<()
         let turn = job.turn.clone().lock_owned().await;
         let mut link = job.server.connect_engine().await?;
         final_form::check_zeros(job, &mut link).await?;
-        final_form::match_counter(job, &mut link).await?;
+        final_form::match_counter_early(job, &mut link).await?;
         drop(link);
         grip.step(Event::AttemptBegun).await?;
         let (outcome, report) = match cutover::attempt(job, &gate.gate, reached.clone()).await {

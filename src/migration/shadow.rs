@@ -123,8 +123,8 @@ pub async fn create_schemas(link: &mut Link, names: &Names) -> Result<(), crate:
 /// As the server says.
 pub async fn create(server: &Server, names: &Names, edit: impl FnOnce(&str) -> String) -> Result<(), Error> {
     let link = &mut server.connect_engine().await?;
-    // SHOW CREATE TABLE may hold what a strict session would not create again, such as zero dates as defaults.
-    link.run("SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION'").await?;
+    // SHOW CREATE TABLE may hold what a strict session would not create again, such as zero dates, or such as there are not, as defaults.
+    link.run("SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION,ALLOW_INVALID_DATES'").await?;
     create_schemas(link, names).await?;
     for side in [&names.shadow, &names.retired] {
         link.run(&format!("DROP TABLE IF EXISTS {}", side.quoted())).await?;

@@ -5,6 +5,7 @@
 
 use std::fmt::Write;
 
+use super::in_place::changes_digits;
 use crate::ids::{TableName, quote_identifier};
 use crate::schema::mapping::{Mapping, Pair};
 use crate::schema::table::Table;
@@ -43,6 +44,9 @@ enum Reading {
     /// BIT: an ALTER takes the number that a text, a date or a JSON value says, an INSERT its bytes. Members on MariaDB: an ALTER rounds, an
     /// INSERT cuts.
     Integer,
+    /// A FLOAT or DOUBLE as a number of its own: MySQL's INSERT takes the bytes of a column that only has other digits as they are, unrounded and
+    /// however large.
+    Number,
     /// NULL is read as the error value of an ENUM: MariaDB's ALTER leaves that where an INSERT takes the first member.
     OrNoMember,
 }
@@ -70,6 +74,8 @@ impl Reading {
             || !is_mariadb && matches!(to, "enum" | "set") && matches!(from, "decimal" | "float" | "double")
         {
             Self::Text
+        } else if changes_digits(pair) && !mapping.keeps_numbers {
+            Self::Number
         } else {
             Self::AsIs
         }
@@ -385,6 +391,7 @@ impl Statements {
             Reading::OrDefault => format!("IFNULL({prefix}{name}, DEFAULT({prefix}{name}))"),
             Reading::Text => format!("CAST({prefix}{name} AS CHAR CHARACTER SET utf8mb4)"),
             Reading::Integer => format!("CAST({prefix}{name} AS SIGNED)"),
+            Reading::Number => format!("{prefix}{name} * 1e0"),
             Reading::OrNoMember => format!("IFNULL({prefix}{name}, '')"),
         })
     }
@@ -490,7 +497,7 @@ mod tests {
         pairs.push(pair("a,`b", "c"));
         let expressions: Vec<String> = key.iter().map(|pair| quote_identifier(&pair.source.name)).collect();
         let key = SharedKey { source_index: "PRIMARY".into(), columns: key };
-        let mapping = Mapping { pairs, key, filled: vec![("n".into(), "0")], defaulted: Vec::new(), helper: None };
+        let mapping = Mapping { pairs, key, filled: vec![("n".into(), "0")], defaulted: Vec::new(), keeps_numbers: false, helper: None };
         Statements::new(
             &TableName::new("db", "t"),
             &TableName::new("~shadow_db", "t"),
@@ -540,7 +547,7 @@ mod tests {
         let mut pair = pair("e", "e");
         pair.source.data_type = "ENUM".into();
         let key = SharedKey { source_index: "PRIMARY".into(), columns: vec![pair, self::pair("n", "n")] };
-        let mapping = Mapping { pairs: Vec::new(), key, filled: Vec::new(), defaulted: Vec::new(), helper: None };
+        let mapping = Mapping { pairs: Vec::new(), key, filled: Vec::new(), defaulted: Vec::new(), keeps_numbers: false, helper: None };
         assert_eq!(by_number(&mapping), [true, false]);
         let (found, given) = (["a.e", "a.n"].map(str::to_owned), ["b.e", "b.n"].map(str::to_owned));
         assert_eq!(same_key(&found, &given, &by_number(&mapping)), "a.e = b.e AND a.e + 0 = b.e + 0 AND a.n = b.n");

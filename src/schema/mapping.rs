@@ -34,6 +34,8 @@ pub struct Mapping {
     /// Columns of the source whose NULL becomes their default where the shadow's takes no NULL: MariaDB, where its own ALTER would be one in
     /// place.
     pub defaulted: Vec<String>,
+    /// Where a FLOAT or DOUBLE only gets other digits it is not rounded: the server's own ALTER would be one in place.
+    pub keeps_numbers: bool,
     /// What the shadow needs until the swap so that its rows can be found by the key.
     pub helper: Option<Helper>,
 }
@@ -41,7 +43,10 @@ pub struct Mapping {
 impl Mapping {
     /// A value of the key may become another one in the shadow, where the sql_mode is not strict.
     pub fn may_cut_key(&self) -> bool {
-        self.key.columns.iter().any(|pair| !pair.source.has_type_of(&pair.shadow) && !holds_all(&pair.source, &pair.shadow))
+        // A helper's column has the old type, and gives back what is left of the value.
+        let is_key = |name: &str| self.key.columns.iter().any(|pair| pair.source.name == name);
+        let mut key = self.pairs.iter().filter(|pair| is_key(&pair.source.name));
+        key.any(|pair| !pair.source.has_type_of(&pair.shadow) && !holds_all(&pair.source, &pair.shadow))
     }
 }
 
@@ -187,11 +192,13 @@ fn with_key(source: &Table, shadow: &Table, pairs: Vec<Pair>) -> Result<Mapping,
             })
     };
     if let Some(key) = keys.iter().find(is_shared) {
-        return Ok(Mapping { pairs, key: key.clone(), filled, defaulted: Vec::new(), helper: None });
+        return Ok(Mapping { pairs, key: key.clone(), filled, defaulted: Vec::new(), keeps_numbers: false, helper: None });
     }
     for key in keys {
         match helped(key) {
-            Ok((key, helper)) => return Ok(Mapping { pairs, key, filled, defaulted: Vec::new(), helper: Some(helper) }),
+            Ok((key, helper)) => {
+                return Ok(Mapping { pairs, key, filled, defaulted: Vec::new(), keeps_numbers: false, helper: Some(helper) });
+            }
             Err(reason) => why = reason,
         }
     }

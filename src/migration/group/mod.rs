@@ -163,7 +163,7 @@ pub async fn swap(around: &Surroundings, grips: &mut [Grip], mut runs: Vec<Run>)
             turns.push(run.job.turn.clone().lock_owned().await);
             let mut link = run.job.server.connect_engine().await?;
             final_form::check_zeros(&run.job, &mut link).await.map_err(|error| of_member(&run.job.names.source, error))?;
-            final_form::match_counter(&run.job, &mut link).await?;
+            final_form::match_counter_early(&run.job, &mut link).await?;
         }
         step(grips, Event::AttemptBegun).await?;
         let members =

@@ -1,0 +1,2 @@
+-- a default that only ALLOW_INVALID_DATES takes
+ADD COLUMN z VARCHAR(144) NOT NULL

@@ -1,0 +1,2 @@
+-- later
+DELETE FROM t WHERE k = 41;

@@ -1,0 +1,5 @@
+UPDATE t SET id = 1000 WHERE id = 2;
+-- later
+UPDATE t SET id = 2000 WHERE id = 3;
+UPDATE t SET id = 2 WHERE id = 1000;
+DELETE FROM t WHERE id = 2000;

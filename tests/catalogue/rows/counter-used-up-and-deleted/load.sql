@@ -1,0 +1,2 @@
+-- later
+DELETE FROM t WHERE id = 65535;

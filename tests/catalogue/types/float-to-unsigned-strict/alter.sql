@@ -1,0 +1,2 @@
+-- a negative FLOAT loses its sign
+MODIFY a FLOAT UNSIGNED
