@@ -1,12 +1,13 @@
 # What people and machines run. Everything that is missing is installed or named with its remedy.
 CARGO ?= $(shell command -v cargo || echo "$$HOME/.cargo/bin/cargo")
 
-.PHONY: help check test it drivers fuzz demo bench bench-proxy bench-copy bench-rows bench-stall bench-drop bench-hot fmt hooks servers
+.PHONY: help check test test-mariadb-11.8 it drivers fuzz demo bench bench-proxy bench-copy bench-rows bench-stall bench-drop bench-hot fmt hooks servers
 
 help:
 	@echo "make demo          a server, the proxy, an application, a migration under it, a report (SERVER=mysql|mariadb)"
 	@echo "make check         format, lints, layers, unit tests: under a minute"
 	@echo "make test          everything, on MySQL and MariaDB"
+	@echo "make test-mariadb-11.8   what runs on MariaDB, and the whole catalogue, on MariaDB 11.8"
 	@echo "make drivers       test suites of drivers and servers, directly and through the proxy, compared (SUITES=names, SERVER=mysql|mariadb)"
 	@echo "make it            every case of the catalogue (docs/catalogue.md) on both servers: some minutes"
 	@echo "make bench-stall   what clients feel at a cut-over, step by step"
@@ -34,6 +35,14 @@ test: servers
 
 it: servers
 	TIDEGATE_TEST_CASES=all $(CARGO) test --test it catalogue:: -- --test-threads=2
+
+# The same tests on another MariaDB than 10.11, the one of Debian's trixie.
+test-mariadb-11.8: export TIDEGATE_MARIADB_SUITE = trixie
+test-mariadb-11.8: export TIDEGATE_SERVERS = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tidegate/servers-mariadb-11.8
+test-mariadb-11.8: export TIDEGATE_TEST_CASES = all
+test-mariadb-11.8:
+	tests/support/install-servers mysql mariadb
+	$(CARGO) test --test it mariadb --no-fail-fast -- --test-threads=3
 
 servers:
 	tests/support/install-servers mysql mariadb

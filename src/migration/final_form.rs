@@ -112,29 +112,13 @@ pub async fn counter_to_reach(job: &Job, link: &mut Link) -> Result<Option<u64>,
     Ok(counters(job, link).await?.filter(|(source, shadow)| source > shadow).map(|(source, _)| source))
 }
 
-/// The source's counter, as far as the shadow's column goes, and the shadow's; `None` where the shadow is not to have the source's.
+/// The source's counter and the shadow's; `None` where the shadow is not to have the source's.
 async fn counters(job: &Job, link: &mut Link) -> Result<Option<(u64, u64)>, upstream::Error> {
     if job.sets_counter || !job.source.columns.iter().any(counts) || !job.shadow.columns.iter().any(counts) {
         return Ok(None);
     }
     let (source, shadow) = (counter(job, link, &job.names.source).await?, counter(job, link, &job.names.shadow).await?);
-    // MySQL counts on in a partitioned table whose numbers are used up, until it opens the table anew.
-    let column = job.shadow.columns.iter().find(|column| counts(column));
-    let most = column.map_or(u64::MAX, |column| used_up(&column.data_type, &column.column_type));
-    Ok(Some((source.min(most), shadow)))
-}
-
-/// The counter of a column whose last number is given; as large as can be where it is none of whole numbers.
-fn used_up(data_type: &str, column_type: &str) -> u64 {
-    let bits = match data_type {
-        "tinyint" => 8,
-        "smallint" => 16,
-        "mediumint" => 24,
-        "int" => 32,
-        _ => return u64::MAX,
-    };
-    let is_signed = !column_type.contains("unsigned");
-    1 << (bits - u32::from(is_signed))
+    Ok(Some((source, shadow)))
 }
 
 /// Brings the shadow's counter to a number by a row that comes and goes within the open transaction: that costs no commit of its own, as
@@ -228,17 +212,7 @@ fn told_counter(create: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{told_counter, used_up};
-
-    #[test]
-    fn a_column_that_is_used_up_has_the_number_after_its_last_one() {
-        assert_eq!(used_up("tinyint", "tinyint"), 128);
-        assert_eq!(used_up("tinyint", "tinyint unsigned"), 256);
-        assert_eq!(used_up("mediumint", "mediumint(9)"), 1 << 23);
-        assert_eq!(used_up("int", "int(10) unsigned"), 1 << 32);
-        assert_eq!(used_up("bigint", "bigint"), u64::MAX);
-        assert_eq!(used_up("double", "double"), u64::MAX);
-    }
+    use super::told_counter;
 
     #[test]
     fn a_counter_is_read_out_of_the_options_and_nowhere_else() {

@@ -39,16 +39,23 @@ enum Reading {
     /// NULL is read as the default.
     OrDefault,
     /// Written as text first, as ALTER does it. Of a number that becomes a text an INSERT leaves out leading zeros, gives a FLOAT more digits, and
-    /// writes shorter what would be cut; MySQL's takes the part before the point for the number of an ENUM's member. JSON refuses the value itself.
+    /// writes shorter what would be cut; MySQL's takes the part before the point for the number of an ENUM's member, and the number in a JSON text. JSON refuses the value itself.
     Text,
     /// BIT: an ALTER takes the number that a text, a date or a JSON value says, an INSERT its bytes. Members on MariaDB: an ALTER rounds, an
     /// INSERT cuts.
     Integer,
+    /// MariaDB: of a text that becomes a whole number an ALTER takes the digits at the beginning, an INSERT the number, rounded. One that is too
+    /// large for a CAST is left to the INSERT.
+    Digits,
+    /// As [`Reading::Integer`]; what is no number is 0 without an error, as MySQL's ALTER takes long texts.
+    LeadingInteger,
     /// A FLOAT or DOUBLE as a number of its own: MySQL's INSERT takes the bytes of a column that only has other digits as they are, unrounded and
     /// however large.
     Number,
-    /// NULL is read as the error value of an ENUM: MariaDB's ALTER leaves that where an INSERT takes the first member.
+    /// NULL is read as what is no member of an ENUM: MariaDB's ALTER leaves the error value where an INSERT takes the first member.
     OrNoMember,
+    /// The same of a number, rounded.
+    IntegerOrNoMember,
 }
 
 impl Reading {
@@ -63,15 +70,20 @@ impl Reading {
         };
         if mapping.defaulted.contains(&pair.source.name) {
             Self::OrDefault
+        } else if to == "bit" && !is_mariadb && (from.contains("text") || from.contains("blob")) {
+            Self::LeadingInteger
         } else if to == "bit" && is_number_of_bytes() {
             Self::Integer
         } else if is_mariadb && to == "enum" && pair.source.is_nullable && !pair.shadow.is_nullable {
-            Self::OrNoMember
+            if NUMBERS.contains(&from) { Self::IntegerOrNoMember } else { Self::OrNoMember }
         } else if is_mariadb && matches!(to, "enum" | "set") && matches!(from, "decimal" | "float" | "double") {
             Self::Integer
+        } else if is_mariadb && to.ends_with("int") && (is_text(from) || from == "json") {
+            Self::Digits
         } else if NUMBERS.contains(&from) && (is_text(to) || to == "json")
             || to == "json" && matches!(from, "date" | "time" | "datetime")
             || !is_mariadb && matches!(to, "enum" | "set") && matches!(from, "decimal" | "float" | "double")
+            || !is_mariadb && from == "json" && (to.ends_with("int") || matches!(to, "float" | "double"))
         {
             Self::Text
         } else if changes_digits(pair) && !mapping.keeps_numbers {
@@ -391,8 +403,15 @@ impl Statements {
             Reading::OrDefault => format!("IFNULL({prefix}{name}, DEFAULT({prefix}{name}))"),
             Reading::Text => format!("CAST({prefix}{name} AS CHAR CHARACTER SET utf8mb4)"),
             Reading::Integer => format!("CAST({prefix}{name} AS SIGNED)"),
+            Reading::LeadingInteger => format!(
+                "IF({prefix}{name} IS NULL, NULL, CAST(IFNULL(REGEXP_SUBSTR(CONVERT({prefix}{name} USING latin1), '^[[:space:]]*[-+]?[0-9]+'), '0') AS SIGNED))"
+            ),
             Reading::Number => format!("{prefix}{name} * 1e0"),
-            Reading::OrNoMember => format!("IFNULL({prefix}{name}, '')"),
+            Reading::Digits => format!(
+                "IF({prefix}{name} REGEXP '^[[:space:]]*[+]?[0-9]{{19}}', {prefix}{name}, CAST({prefix}{name} AS SIGNED))"
+            ),
+            Reading::OrNoMember => format!("IFNULL({prefix}{name}, 'tidegate: no member')"),
+            Reading::IntegerOrNoMember => format!("IFNULL(CAST({prefix}{name} AS SIGNED), 0)"),
         })
     }
 

@@ -151,7 +151,7 @@ mod tests {
         }
         assert_eq!(percents, [70, 49, 34, 22, 13, 10, 10, 10]);
         let words = pace.look(&Seen::default(), now).words;
-        assert!(words.contains("40.") && words.contains("10."), "{words}");
+        assert!(words.contains("41.0 ms") && words.contains("10.2 ms"), "{words}");
     }
 
     #[test]

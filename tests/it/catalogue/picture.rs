@@ -29,10 +29,13 @@ pub async fn of(conn: &mut Conn, schema: &str) -> Result<Picture> {
         .exec("SELECT TABLE_NAME AS name, TABLE_TYPE AS type FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? ORDER BY 1", (schema,))
         .await?;
     for (table, kind) in &tables {
-        let row: Option<Row> = conn.query_first(format!("SHOW CREATE TABLE `{schema}`.`{}`", table.replace('`', "``"))).await?;
-        let text = row.as_ref().and_then(|row| row.as_ref(1)).map_or_else(String::new, show);
+        let text = definition(conn, schema, table).await?;
         picture.push((format!("SHOW CREATE TABLE {table}"), text.replace(schema, "THIS")));
         if kind == "BASE TABLE" {
+            let name = format!("`{schema}`.`{}`", table.replace('`', "``"));
+            // Rows and indexes may be at odds where neither shows.
+            let checked: Vec<Row> = conn.query(format!("CHECK TABLE {name} EXTENDED")).await?;
+            picture.extend(checked.iter().map(|row| (format!("CHECK TABLE {table}"), cell(row, 3).replace(schema, "THIS"))));
             rows(conn, schema, table, text.contains("PARTITION BY"), &mut picture)
                 .await
                 .with_context(|| format!("reading the rows of {table}"))?;
@@ -46,6 +49,32 @@ pub async fn of(conn: &mut Conn, schema: &str) -> Result<Picture> {
         }
     }
     Ok(picture)
+}
+
+/// A table as SHOW CREATE TABLE has it.
+pub async fn definition(conn: &mut Conn, schema: &str, table: &str) -> Result<String> {
+    let row: Option<Row> = conn.query_first(format!("SHOW CREATE TABLE `{schema}`.`{}`", table.replace('`', "``"))).await?;
+    Ok(row.as_ref().and_then(|row| row.as_ref(1)).map_or_else(String::new, show))
+}
+
+/// The server's own ALTER may move an AUTO_INCREMENT counter that nobody has moved: MariaDB's copy by one, MySQL's in place where the numbers of
+/// a partitioned table are used up. One that is as it was `before` is right as well.
+pub fn forgive_counters(ours: &mut Picture, own: &Picture, before: &str) {
+    let Some(was) = counter(before) else { return };
+    for (label, text) in ours.iter_mut().filter(|(label, _)| label.starts_with("SHOW CREATE TABLE")) {
+        let servers = own.iter().find(|(other, _)| other == label).and_then(|(_, text)| counter(text));
+        if let (Some(mine), Some(servers)) = (counter(text), servers)
+            && mine == was
+        {
+            *text = text.replacen(&format!(" AUTO_INCREMENT={mine} "), &format!(" AUTO_INCREMENT={servers} "), 1);
+        }
+    }
+}
+
+/// The counter among the options of a CREATE TABLE.
+fn counter(create: &str) -> Option<u64> {
+    let options = create.rsplit_once("\n) ")?.1.lines().next()?;
+    options.split_once(" AUTO_INCREMENT=")?.1.split(' ').next()?.parse().ok()
 }
 
 /// Every row of a table as text that holds every byte of it, in an order of the texts; and how many are in each partition.

@@ -1,0 +1,2 @@
+-- JSON numbers become numbers
+MODIFY d INT, MODIFY e DOUBLE, MODIFY f BIGINT, MODIFY g DECIMAL(10,2)

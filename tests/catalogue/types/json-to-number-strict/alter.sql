@@ -1,0 +1,2 @@
+-- a JSON text becomes a number
+MODIFY d INT

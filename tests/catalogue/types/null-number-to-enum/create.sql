@@ -1,0 +1,2 @@
+CREATE TABLE t (id INT PRIMARY KEY, a BIGINT UNSIGNED, b DECIMAL(5,2), c VARCHAR(9));
+INSERT INTO t VALUES (1, NULL, NULL, NULL), (2, 2, 2, 'x'), (3, 0, 1.5, ''), (4, 9, 2.5, 'none');

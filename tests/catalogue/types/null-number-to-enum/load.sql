@@ -1,0 +1,1 @@
+UPDATE t SET a = NULL, b = NULL, c = NULL WHERE id = 2;

@@ -1,0 +1,2 @@
+-- texts that are whole numbers become such
+MODIFY a INT, MODIFY b BIGINT, MODIFY c TINYINT UNSIGNED, MODIFY d BIGINT UNSIGNED, MODIFY e SMALLINT

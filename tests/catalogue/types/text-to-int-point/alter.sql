@@ -1,0 +1,2 @@
+-- a text with a point becomes a whole number, in strict mode
+MODIFY a INT
