@@ -40,6 +40,7 @@ it: servers
 test-mariadb-11.8: export TIDEGATE_MARIADB_SUITE = trixie
 test-mariadb-11.8: export TIDEGATE_SERVERS = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tidegate/servers-mariadb-11.8
 test-mariadb-11.8: export TIDEGATE_TEST_CASES = all
+test-mariadb-11.8: export TIDEGATE_TEST_OTHER_RELEASE = 1
 test-mariadb-11.8:
 	tests/support/install-servers mysql mariadb
 	$(CARGO) test --test it mariadb --no-fail-fast -- --test-threads=3

@@ -313,10 +313,19 @@ impl KeyColumn {
             | KeyKind::Time { .. }
             | KeyKind::Year => {
                 let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || b"-:. ".contains(&byte));
-                if plain { Ok(KeyValue::Text(text.to_owned())) } else { Err(bad) }
+                let text = if self.kind == KeyKind::Decimal { without_leading_zeros(text) } else { text.to_owned() };
+                if plain { Ok(KeyValue::Text(text)) } else { Err(bad) }
             }
         }
     }
+}
+
+/// A DECIMAL as the log has it: with ZEROFILL the server writes zeros before it.
+fn without_leading_zeros(text: &str) -> String {
+    let (sign, digits) = text.strip_prefix('-').map_or(("", text), |digits| ("-", digits));
+    let rest = digits.trim_start_matches('0');
+    let zero = if rest.starts_with(|first: char| first.is_ascii_digit()) { "" } else { "0" };
+    format!("{sign}{zero}{rest}")
 }
 
 /// The number in `type(n)`.
@@ -393,6 +402,16 @@ mod tests {
             [("0.1", "1e-1"), ("-0", "0e0"), ("1.7976931348623157e308", "1.7976931348623157e308"), ("16777216", "1.6777216e7")]
         {
             assert_eq!(ratio.literal(&ratio.parse_text(Some(said.as_bytes())).unwrap()), literal);
+        }
+    }
+
+    #[test]
+    fn a_decimal_with_zeros_before_it_is_the_one_in_the_log() {
+        let price = column("decimal", "decimal(9,3) unsigned zerofill", None);
+        for (said, kept) in
+            [("000030.810", "30.810"), ("000000.000", "0.000"), ("000000", "0"), ("-1.50", "-1.50"), ("0.5", "0.5"), ("100", "100")]
+        {
+            assert_eq!(price.parse_text(Some(said.as_bytes())), Ok(KeyValue::Text(kept.into())));
         }
     }
 

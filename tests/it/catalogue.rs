@@ -115,6 +115,8 @@ fn judge(kind: Kind, name: &str, differences: &[String], gaps: &Gaps) -> Option<
     match (gaps.reason(name, kind), differences.is_empty()) {
         (None, true) | (Some(_), false) => None,
         (None, false) => Some(format!("## {name}\n{}", differences.join("\n"))),
+        // The list is of the servers that it names; another release may have mended what made a gap.
+        (Some(_), true) if std::env::var_os("TIDEGATE_TEST_OTHER_RELEASE").is_some() => None,
         (Some(_), true) => Some(format!("## {name}\nit works on {kind} now: take it out of tests/catalogue/known_gaps")),
     }
 }

@@ -348,12 +348,19 @@ fn account() -> Result<&'static str> {
     Ok("nobody")
 }
 
+/// Messages, character sets and scripts of MariaDB; newer releases have a name of their own for the folder.
+fn share() -> PathBuf {
+    let under = home().join("mariadb/usr/share");
+    let old = under.join("mysql");
+    if old.exists() { old } else { under.join("mariadb") }
+}
+
 fn base_command(kind: Kind, data: &Path) -> Result<Command> {
     let tree = home().join(kind.name()).join("usr");
     let mut command = Command::new(program(kind.name(), kind.program())?);
     command.arg("--no-defaults").arg(format!("--datadir={}", data.display())).arg(format!("--basedir={}", tree.display()));
     if kind == Kind::MariaDb {
-        let share = tree.join("share/mysql");
+        let share = share();
         command
             .arg(format!("--lc-messages-dir={}", share.display()))
             .arg(format!("--character-sets-dir={}", share.join("charsets").display()));
@@ -413,7 +420,7 @@ fn initialise(kind: Kind, work: &Path, data: &Path, ignores_case: bool) -> Resul
             std::fs::remove_file(data.join("auto.cnf"))?; // each copy must make an identity of its own
         }
         Kind::MariaDb => {
-            let share = home().join("mariadb/usr/share/mysql");
+            let share = share();
             let mut sql = "create database if not exists mysql;\nuse mysql;\nset @auth_root_socket=NULL;\n".to_owned();
             for part in [
                 "mysql_system_tables",
@@ -423,7 +430,9 @@ fn initialise(kind: Kind, work: &Path, data: &Path, ignores_case: bool) -> Resul
                 "maria_add_gis_sp_bootstrap",
                 "mysql_sys_schema",
             ] {
-                sql.push_str(&std::fs::read_to_string(share.join(format!("{part}.sql")))?);
+                let old = share.join(format!("{part}.sql"));
+                let new = share.join(format!("{}.sql", part.replace("mysql_", "mariadb_")));
+                sql.push_str(&std::fs::read_to_string(if old.exists() { old } else { new })?);
             }
             sql.push_str("flush privileges;\nDELETE FROM mysql.global_priv WHERE User='';\nflush privileges;\n");
             sql.push_str(&kind.accounts());
