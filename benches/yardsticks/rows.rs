@@ -61,7 +61,7 @@ async fn bench_one(kind: Kind, size: i64) -> Result<()> {
     let before = lab.proxy.memory_kib();
     let began = Instant::now();
     let mut admin = lab.admin().await?;
-    let id = admin.migrate("big.t", SPECIFICATION, "WITH strategy = 'copy'").await?;
+    let id = admin.migrate("big.t", SPECIFICATION, "WITH strategy = 'copy', throttle = false").await?;
     admin.wait_done(id, Duration::from_secs(7200)).await?;
     let (took, peak) = (began.elapsed(), lab.proxy.peak_memory_kib());
     let count = writes.load(Ordering::Relaxed);
