@@ -1,5 +1,7 @@
 //! Asks the server itself why a row cannot go over: its own ALTER on a small table with just those rows.
 
+use std::time::Duration;
+
 use super::Refusal;
 use super::error::Error;
 use super::job::Job;
@@ -8,6 +10,9 @@ use super::probe;
 use super::statements::Rows;
 use crate::schema::key::Key;
 use crate::upstream;
+
+/// How often the server is asked, where something else comes between.
+const ASKED_MOST: usize = 3;
 
 /// The refusal for an error met while copying a range; an error that is no fault of the rows comes back as it was.
 pub async fn refusal_in_range(job: &Job, range: &KeyRange, error: upstream::Error) -> Error {
@@ -67,15 +72,18 @@ fn rows_of(job: &Job, keys: &[Key]) -> String {
 }
 
 async fn explain(job: &Job, rows: &str, error: upstream::Error) -> Result<Error, upstream::Error> {
-    match ask(job, rows).await {
-        Ok(Some(refusal)) => Ok(refusal.into()),
-        Ok(None) => Err(error),
-        // Its error on the row itself stands.
-        Err(other) => {
-            tracing::debug!(migration = %job.id, table = %job.names.source, %other, "the server could not be asked why a row cannot go over");
-            Ok(Refusal::from_upstream(&error).into())
+    for _ in 0..ASKED_MOST {
+        match ask(job, rows).await {
+            Ok(Some(refusal)) => return Ok(refusal.into()),
+            Ok(None) => return Err(error),
+            Err(other) => {
+                tracing::debug!(migration = %job.id, table = %job.names.source, %other, "the server could not be asked why a row cannot go over");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
         }
     }
+    // Its error on the row itself stands.
+    Ok(Refusal::from_upstream(&error).into())
 }
 
 /// The refusal where a key does not come through the ALTER as it was: the server may take it, but its row cannot be followed.

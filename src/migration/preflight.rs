@@ -8,7 +8,7 @@ use super::{foreign_keys, triggers};
 use crate::config::Protocol;
 use crate::ids::TableName;
 use crate::schema::mapping::{Mapping, Pair};
-use crate::schema::table::{Column, Table};
+use crate::schema::table::{Column, Table, same_name};
 use crate::sql::alter::{self, Clause};
 use crate::sql::token::Tokens;
 use crate::upstream::{Facts, Link, literal};
@@ -60,12 +60,28 @@ pub fn check_specification(specification: &str) -> Result<Vec<Clause>, Error> {
     Ok(clauses)
 }
 
+/// MariaDB takes an ALTER that drops a column and changes it as well, and makes a new one of it.
+fn check_contradiction(clauses: &[Clause]) -> Result<(), Error> {
+    let is_dropped = |name: &str| clauses.iter().any(|clause| matches!(clause, Clause::DropColumn(dropped) if same_name(dropped, name)));
+    for clause in clauses {
+        if let Clause::RenameColumn { from, .. } = clause
+            && is_dropped(from)
+        {
+            return not_yet(format!("the ALTER drops the column {from} and changes it as well; leave one of them out"));
+        }
+    }
+    Ok(())
+}
+
 /// Checks server and table. `link` is one of the engine's.
 ///
 /// # Errors
 /// A [`Refusal`], or the server.
 pub async fn check(link: &mut Link, facts: &Facts, table: &TableName, specification: &str, wish: Protocol) -> Result<Checked, Error> {
     let clauses = check_specification(specification)?;
+    if facts.is_mariadb {
+        check_contradiction(&clauses)?;
+    }
     check_account(link, facts).await?;
     check_log(link, facts).await?;
     let table = check_table(link, table).await?;
