@@ -128,6 +128,13 @@ pub fn same_key(found: &[String], given: &[String], by_number: &[bool]) -> Strin
     equal.collect::<Vec<_>>().join(" AND ")
 }
 
+/// The column by which a row of the shadow is told to stay as it is. One that takes no NULL: to give a NULL its own value is a change to both
+/// servers where the column has a default, and then ON UPDATE gives other columns the present time.
+fn stays(mapping: &Mapping) -> String {
+    let never_null = mapping.pairs.iter().find(|pair| !pair.shadow.is_nullable);
+    never_null.or(mapping.pairs.first()).map_or_else(String::new, |pair| quote_identifier(&pair.shadow.name))
+}
+
 /// Texts that depend only on the two tables.
 #[derive(Clone, Debug)]
 pub struct Statements {
@@ -140,7 +147,7 @@ pub struct Statements {
     by_number: Vec<bool>,
     source_columns: Vec<(String, Reading)>,
     shadow_columns: String,
-    /// A column of the shadow that can be set: a row that stays as it is, is told so by giving this its own value.
+    /// A column of the shadow that can be set: a row that stays as it is, is told so by giving this its own value. See [`stays`].
     kept: String,
     /// Key columns that are no columns of the rows: source and shadow side.
     key_beside: Vec<(String, String)>,
@@ -174,7 +181,7 @@ impl Statements {
                 .iter()
                 .map(|pair| (quote_identifier(&pair.source.name), Reading::of(pair, mapping, facts.is_mariadb)))
                 .collect(),
-            kept: mapping.pairs.first().map_or_else(String::new, |pair| quote_identifier(&pair.shadow.name)),
+            kept: stays(mapping),
             key_beside: beside.map(|pair| (quote_identifier(&pair.source.name), quote_identifier(&pair.shadow.name))).collect(),
             filled: mapping.filled.iter().map(|(name, value)| (quote_identifier(name), *value)).collect(),
             shadow_columns: mapping.pairs.iter().map(|pair| quote_identifier(&pair.shadow.name)).collect::<Vec<_>>().join(", "),
@@ -508,6 +515,27 @@ mod tests {
     fn pair(source: &str, shadow: &str) -> Pair {
         let column = |name: &str| Column { name: name.into(), ..Column::default() };
         Pair { source: column(source), shadow: column(shadow) }
+    }
+
+    #[test]
+    fn what_stays_as_it_is_takes_no_null() {
+        let nullable = |name: &str| {
+            let mut pair = pair(name, name);
+            pair.shadow.is_nullable = true;
+            pair
+        };
+        let key = SharedKey { source_index: "PRIMARY".into(), columns: vec![pair("k", "k")] };
+        let mut mapping = Mapping {
+            pairs: vec![nullable("c"), pair("k", "k")],
+            key,
+            filled: Vec::new(),
+            defaulted: Vec::new(),
+            keeps_numbers: false,
+            helper: None,
+        };
+        assert_eq!(stays(&mapping), "`k`");
+        mapping.pairs.pop();
+        assert_eq!(stays(&mapping), "`c`", "there is no other");
     }
 
     fn statements(key: &[(&str, &str)]) -> Statements {

@@ -52,8 +52,10 @@ pub async fn judge(lab: &Lab, case: &Case) -> Verdict {
         (None, None) if differences.is_empty() => Verdict::Same,
         (Some(one), Some(other)) if one == other && differences.is_empty() => Verdict::SameRefusal,
         (_, Some(code)) if DECLINED.contains(&code) => Verdict::Declined(code),
-        // columns/add-json-not-null in known_gaps.
-        (None, Some(4025)) if case.alter.contains("JSON NOT NULL") => Verdict::Declined(4025),
+        // columns/add-json-not-null and columns/json-into-the-key in known_gaps.
+        (_, Some(4025)) if case.alter.contains("JSON NOT NULL") || case.create.iter().any(|text| text.contains(" JSON")) => {
+            Verdict::Declined(4025)
+        }
         (own, Some(code)) if own != Some(code) => match is_refused_on_the_way(lab, case, code).await {
             Ok(true) => Verdict::RefusedOnTheWay,
             Ok(false) => Verdict::Different(differences),

@@ -1,0 +1,4 @@
+SET timestamp = 1700000777;
+REPLACE INTO t (c, k) VALUES (NULL, 8), (NULL, 7), (NULL, 9), (1, 10);
+REPLACE INTO t (c, k) VALUES (NULL, 5), (NULL, 4);
+INSERT INTO t (c, k) VALUES (NULL, 20), (NULL, 21), (NULL, 22), (NULL, 23);
