@@ -54,6 +54,9 @@ impl Mapping {
 fn holds_all(source: &Column, shadow: &Column) -> bool {
     let bytes = |column: &Column| ["tinyint", "smallint", "mediumint", "int", "bigint"].iter().position(|kind| *kind == column.data_type);
     let is_unsigned = |column: &Column| column.column_type.contains("unsigned");
+    if holds_all_texts(source, shadow) {
+        return true;
+    }
     match (bytes(source), bytes(shadow)) {
         (Some(from), Some(to)) => match (is_unsigned(source), is_unsigned(shadow)) {
             (true, false) => to > from,
@@ -62,6 +65,16 @@ fn holds_all(source: &Column, shadow: &Column) -> bool {
         },
         _ => false,
     }
+}
+
+/// The same for texts: of the same kind, not shorter, and in a character set that has all characters of the other. How they compare is another
+/// matter: two of them may be one by the new collation, which is a duplicate and no cut.
+fn holds_all_texts(source: &Column, shadow: &Column) -> bool {
+    let is_text = ["char", "varchar", "tinytext", "text", "mediumtext", "longtext"].contains(&source.data_type.as_str());
+    let (from, to) = (source.charset.as_str(), shadow.charset.as_str());
+    let has_all_characters = from == to || to == "utf8mb4" && ["ascii", "latin1", "utf8", "utf8mb3"].contains(&from);
+    let length = |column: &Column| column.column_type.split_once('(').and_then(|(_, rest)| rest.split(')').next()?.parse::<u32>().ok());
+    is_text && source.data_type == shadow.data_type && has_all_characters && length(shadow) >= length(source)
 }
 
 /// The name of the helper's index, and the beginning of its columns' names.
@@ -278,6 +291,28 @@ mod tests {
 
     fn table(columns: &[&str], indexes: Vec<Index>) -> Table {
         Table { columns: columns.iter().map(|name| column(name)).collect(), indexes }
+    }
+
+    #[test]
+    fn a_longer_text_of_more_characters_holds_all() {
+        let text = |data_type: &str, length: u32, charset: &str, collation: &str| Column {
+            data_type: data_type.into(),
+            column_type: format!("{data_type}({length})"),
+            charset: charset.into(),
+            collation: collation.into(),
+            ..Column::default()
+        };
+        let own = text("varchar", 20, "latin1", "latin1_bin");
+        for (other, holds) in [
+            (text("varchar", 20, "latin1", "latin1_swedish_ci"), true),
+            (text("varchar", 30, "utf8mb4", "utf8mb4_bin"), true),
+            (text("varchar", 19, "utf8mb4", "utf8mb4_bin"), false),
+            (text("varchar", 30, "ascii", "ascii_bin"), false),
+            (text("char", 30, "latin1", "latin1_bin"), false),
+        ] {
+            assert_eq!(holds_all(&own, &other), holds, "{other:?}");
+        }
+        assert!(!holds_all(&text("varbinary", 20, "", ""), &text("varbinary", 10, "", "")));
     }
 
     fn names(mapping: &Mapping) -> Vec<(&str, &str)> {
