@@ -74,7 +74,12 @@ fn holds_all_texts(source: &Column, shadow: &Column) -> bool {
     let (from, to) = (source.charset.as_str(), shadow.charset.as_str());
     let has_all_characters = from == to || to == "utf8mb4" && ["ascii", "latin1", "utf8", "utf8mb3"].contains(&from);
     let length = |column: &Column| column.column_type.split_once('(').and_then(|(_, rest)| rest.split(')').next()?.parse::<u32>().ok());
-    is_text && source.data_type == shadow.data_type && has_all_characters && length(shadow) >= length(source)
+    let is_as_long = match (length(source), length(shadow)) {
+        (Some(from), Some(to)) => to >= from,
+        (None, None) => source.data_type.ends_with("text"),
+        _ => false,
+    };
+    is_text && source.data_type == shadow.data_type && has_all_characters && is_as_long
 }
 
 /// The name of the helper's index, and the beginning of its columns' names.
