@@ -53,7 +53,7 @@ pub async fn refusal(job: &Job, link: &mut Link, key: &Key) -> Result<Option<Ref
 
 /// The shadow has a unique key besides the one that tells rows apart, or its key compares in another way than the source's.
 fn could_be(job: &Job) -> bool {
-    job.changes_key() || job.shadow.indexes.iter().filter(|index| index.is_unique).count() > 1
+    job.mapping.changes_key() || job.shadow.indexes.iter().filter(|index| index.is_unique).count() > 1
 }
 
 /// The key of a row of the shadow that keeps this row of the source out; `None` where it is in, or nothing is in its way.

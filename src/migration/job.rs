@@ -55,13 +55,6 @@ impl Deref for Job {
 }
 
 impl Job {
-    /// A column of the key has another type in the shadow.
-    pub fn changes_key(&self) -> bool {
-        // The key itself may lead to a helper's column, which has the old type.
-        let is_key = |name: &str| self.mapping.key.columns.iter().any(|pair| pair.source.name == name);
-        self.mapping.pairs.iter().any(|pair| is_key(&pair.source.name) && !pair.source.has_type_of(&pair.shadow))
-    }
-
     /// Chunks copied at once.
     pub fn copy_workers(&self) -> usize {
         let configured = (self.config.copy.workers > 0).then_some(self.config.copy.workers);

@@ -38,7 +38,7 @@ pub async fn refusal_of_keys(job: &Job, keys: &[Key], error: upstream::Error) ->
 /// What an error leads to that stays although the server's ALTER takes the rows.
 pub fn last_word(job: &Job, error: upstream::Error) -> Error {
     // A duplicate may be one of a row that was not asked about.
-    let is_cut = if error.code() == Some(1062) { job.mapping.may_cut_key() } else { job.changes_key() };
+    let is_cut = if error.code() == Some(1062) { job.mapping.may_cut_key() } else { job.mapping.changes_key() };
     if is_cut { cut_key(job).into() } else { Refusal::from_upstream(&error).into() }
 }
 

@@ -329,7 +329,7 @@ fn without_leading_zeros(text: &str) -> String {
 }
 
 /// The number in `type(n)`.
-fn length_of(column_type: &str) -> Option<u32> {
+pub(super) fn length_of(column_type: &str) -> Option<u32> {
     let (_, after) = column_type.split_once('(')?;
     let (number, _) = after.split_once(')')?;
     number.trim().parse().ok()

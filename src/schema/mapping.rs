@@ -1,5 +1,6 @@
 //! Which column of the source goes into which of the shadow, and by which key rows are told apart.
 
+use super::key::length_of;
 use super::table::{Column, Table, same_name};
 use crate::ids::quote_identifier;
 use crate::sql::alter::Clause;
@@ -41,12 +42,21 @@ pub struct Mapping {
 }
 
 impl Mapping {
+    /// A column of the key has another type in the shadow.
+    pub fn changes_key(&self) -> bool {
+        self.changed_key().next().is_some()
+    }
+
     /// A value of the key may become another one in the shadow, where the sql_mode is not strict.
     pub fn may_cut_key(&self) -> bool {
-        // A helper's column has the old type, and gives back what is left of the value.
+        self.changed_key().any(|pair| !holds_all(&pair.source, &pair.shadow))
+    }
+
+    /// The columns of the key that get another type. The key itself may lead to a helper's column, which has the old type and gives back what is
+    /// left of the value.
+    fn changed_key(&self) -> impl Iterator<Item = &Pair> {
         let is_key = |name: &str| self.key.columns.iter().any(|pair| pair.source.name == name);
-        let mut key = self.pairs.iter().filter(|pair| is_key(&pair.source.name));
-        key.any(|pair| !pair.source.has_type_of(&pair.shadow) && !holds_all(&pair.source, &pair.shadow))
+        self.pairs.iter().filter(move |pair| is_key(&pair.source.name) && !pair.source.has_type_of(&pair.shadow))
     }
 }
 
@@ -73,8 +83,7 @@ fn holds_all_texts(source: &Column, shadow: &Column) -> bool {
     let is_text = ["char", "varchar", "tinytext", "text", "mediumtext", "longtext"].contains(&source.data_type.as_str());
     let (from, to) = (source.charset.as_str(), shadow.charset.as_str());
     let has_all_characters = from == to || to == "utf8mb4" && ["ascii", "latin1", "utf8", "utf8mb3"].contains(&from);
-    let length = |column: &Column| column.column_type.split_once('(').and_then(|(_, rest)| rest.split(')').next()?.parse::<u32>().ok());
-    let is_as_long = match (length(source), length(shadow)) {
+    let is_as_long = match (length_of(&source.column_type), length_of(&shadow.column_type)) {
         (Some(from), Some(to)) => to >= from,
         (None, None) => source.data_type.ends_with("text"),
         _ => false,

@@ -270,7 +270,7 @@ async fn place(job: &Job, link: &mut Link, free: HashSet<Key>) -> Result<Option<
     // A failpoint that fails is one that stands for nothing here.
     drop(crate::failpoints::reach("apply.placing").await);
     let done = link.change(&job.statements.insert_where_free(&literals)).await?;
-    if done.affected >= list.len() as u64 && !job.changes_key() {
+    if done.affected >= list.len() as u64 && !job.mapping.changes_key() {
         return Ok(Some(list.into_iter().collect()));
     }
     let rows = link.rows(&job.statements.exist_in_shadow(&literals)).await?;
@@ -359,7 +359,7 @@ pub async fn settle_under_lock(job: &Job, link: &mut Link, is_lock: bool) -> Res
 
 /// Sees that the shadow has as many of these rows as the source, which nobody can write: see [`place`].
 async fn keys_came_through(job: &Job, link: &mut Link, taken: &[Taken<Key>]) -> Result<(), upstream::Error> {
-    if !job.changes_key() {
+    if !job.mapping.changes_key() {
         return Ok(());
     }
     for some in taken.chunks(KEYS_MOST) {

@@ -92,8 +92,7 @@ impl Asked {
 }
 
 /// What a query of the operator's says.
-#[derive(Debug, PartialEq)]
-pub enum Answer {
+enum Answer {
     /// Its first column of its first row.
     Number(f64),
     /// That, where it is no number.
@@ -106,7 +105,7 @@ pub enum Answer {
 ///
 /// # Errors
 /// The server's.
-pub async fn answer(link: &mut Link, query: &str) -> Result<Answer, upstream::Error> {
+async fn answer(link: &mut Link, query: &str) -> Result<Answer, upstream::Error> {
     Ok(match link.cell(query).await? {
         None => Answer::Nothing,
         Some(text) => match text.trim().parse::<f64>() {

@@ -333,28 +333,25 @@ impl Comparison {
             return error.into();
         }
         let key_itself = links.source.rows(&self.job.statements.row_of_shadow("1", &literals)).await;
-        match (answer, key_itself) {
-            (Err(error), Ok(rows)) if error.code() == Some(1062) && rows.is_empty() => {
-                if !self.job.mapping.may_cut_key() {
-                    return Refusal::from_upstream(&error).into();
-                }
-                if let Ok(Some(refusal)) = duplicates::refusal(&self.job, &mut links.source, key).await {
-                    return refusal.into();
-                }
-                // What keeps it out may be the row itself, under the key that the server has cut.
-                oracle::refusal_of_range(&self.job, range).await.map_or_else(|| oracle::last_word(&self.job, error), Error::from)
-            }
-            (Err(error), _) if error.is_lost() => error.into(),
-            _ => match oracle::refusal_of_range(&self.job, range).await {
-                // Values that the server cuts to fit may be equal afterwards.
-                Some(refusal) => refusal.into(),
-                None if self.job.changes_key() => oracle::cut_key(&self.job).into(),
-                None => Error::Damaged(format!(
-                    "the row {} of {} differs in the shadow although nothing touched it; nothing was swapped. Please report this, with the ALTER and both rows' columns",
-                    self.job.keys.show(key),
-                    self.job.names.source
-                )),
-            },
+        let is_turned_away = matches!((&answer, &key_itself), (Err(error), Ok(rows)) if error.code() == Some(1062) && rows.is_empty());
+        match answer {
+            Err(error) if is_turned_away && !self.job.mapping.may_cut_key() => return Refusal::from_upstream(&error).into(),
+            Err(error) if error.is_lost() => return error.into(),
+            _ => {}
+        }
+        // What turns it away may be the row itself, under the key that the server has cut.
+        if is_turned_away && let Ok(Some(refusal)) = duplicates::refusal(&self.job, &mut links.source, key).await {
+            return refusal.into();
+        }
+        match oracle::refusal_of_range(&self.job, range).await {
+            // Values that the server cuts to fit may be equal afterwards.
+            Some(refusal) => refusal.into(),
+            None if self.job.mapping.changes_key() => oracle::cut_key(&self.job).into(),
+            None => Error::Damaged(format!(
+                "the row {} of {} differs in the shadow although nothing touched it; nothing was swapped. Please report this, with the ALTER and both rows' columns",
+                self.job.keys.show(key),
+                self.job.names.source
+            )),
         }
     }
 }
