@@ -8,11 +8,10 @@ use tokio::sync::watch;
 use super::super::apply;
 use super::super::error::Error;
 use super::super::final_form;
-use super::super::foreign_keys::{self, Ties};
 use super::super::job::Job;
 use super::super::tail::Reached;
-use super::super::triggers::Triggers;
 use super::Steps;
+use super::belongings::Belongings;
 use super::crew::{Crew, Watchman};
 use crate::gate::{Gate, Held};
 use crate::upstream::{self, Link, Position};
@@ -31,15 +30,9 @@ pub(super) struct Attempt<'a> {
     /// Asks for positions and states.
     pub(super) control: Link,
     pub(super) watchman: Watchman,
-    /// The source's triggers: taken off before the RENAME, put on after it, under the same lock.
-    pub(super) triggers: Triggers,
-    /// Some of them may be off.
-    pub(super) is_bare: bool,
-    /// The foreign keys on both sides.
-    pub(super) ties: Ties,
-    /// Some of them may be where they must not stay.
-    pub(super) is_tied: bool,
-    /// What that took so far; to settle it takes about twice as much.
+    /// The source's triggers and the foreign keys on both sides.
+    pub(super) belongings: Belongings,
+    /// What it took to add foreign keys; to settle them takes about twice as much.
     pub(super) tied_for: Duration,
 }
 
@@ -102,80 +95,51 @@ impl Attempt<'_> {
 
     /// Takes the triggers off, with the source locked for writing.
     async fn take_triggers_off(&mut self, link: &mut Link) -> Result<(), Error> {
-        if self.triggers.is_empty() {
+        if self.belongings.triggers.is_empty() {
             return Ok(());
-        }
-        let source = &self.job.names.source;
-        let question = self.triggers.are_as_read(&mut self.control, source);
-        if !Self::within(self.deadline, "the list of triggers", question).await? {
-            return Err(Error::Stuck("the triggers of the table were changed at this moment".into(), "it is tried again".into()));
         }
         // The RENAME must have its part of the hold.
         let until = self.hold_ends - self.job.max_hold() * 2 / 5;
-        self.is_bare = true;
-        Self::within(self.deadline, "DROP TRIGGER", self.triggers.take_off(link, source, until)).await?;
+        self.belongings.take_triggers_off(self.job, &mut self.control, link, until, self.deadline).await?;
         self.steps.mark("triggers_off");
         Ok(crate::failpoints::reach("cutover.triggers_off").await?)
     }
 
-    /// Puts the triggers on, whichever table has the name; `link` has it locked. What does not succeed is done again before the gate
-    /// opens.
+    /// Puts the triggers on where they are off: see [`Belongings::put_triggers_on`].
     pub(super) async fn put_triggers_on(&mut self, link: &mut Link) {
-        if !self.is_bare {
+        if !self.belongings.is_bare() {
             return;
         }
         self.allow_for_rename();
-        let put_on = async {
-            Self::within(self.deadline, "CREATE TRIGGER", self.triggers.put_on(link, &self.job.names.source)).await?;
-            Ok::<(), Error>(crate::failpoints::reach("cutover.triggers_on").await?)
-        };
-        match put_on.await {
-            Ok(()) => self.is_bare = false,
-            Err(error) => tracing::debug!(migration = %self.job.id, %error, "the triggers could not be put on under the lock"),
-        }
+        self.belongings.put_triggers_on(self.job, link, self.deadline).await;
         self.steps.mark("triggers_on");
     }
 
     /// Gives the shadow the table's foreign keys, and each child a second one to the shadow; everything is locked and applied.
     pub(super) async fn tie(&mut self, link: &mut Link) -> Result<(), Error> {
-        if self.ties.is_empty() {
+        if self.belongings.ties.is_empty() {
             return Ok(());
         }
-        Self::within(self.deadline, "looking for rows without a parent", self.ties.prove(link, &self.job.names)).await?;
-        self.is_tied = true;
+        self.belongings.prove_ties(self.job, link, self.deadline).await?;
         let began = Instant::now();
-        let tied = self.ties.tie(link, &self.job.names, self.job.id);
-        Self::within(self.deadline, "ALTER TABLE … ADD FOREIGN KEY", tied).await?;
+        self.belongings.tie(self.job, link, self.deadline).await?;
         self.tied_for = began.elapsed();
         self.steps.mark("foreign_keys");
         Ok(crate::failpoints::reach("cutover.tied").await?)
     }
 
-    /// Brings foreign keys to where they belong, whichever table has the name; `link` has all of them locked. What does not succeed is
-    /// done again before the gate opens.
+    /// Brings foreign keys to where they belong; `link` has all of them locked.
     pub(super) async fn settle_ties(&mut self, link: &mut Link) {
         self.settle_ties_with(link, None).await;
     }
 
     /// The same where the children are locked by another session than the table that does not have the name.
     pub(super) async fn settle_ties_with(&mut self, children: &mut Link, side: Option<&mut Link>) {
-        if !self.is_tied {
+        if !self.belongings.is_tied() {
             return;
         }
         self.allow_for_rename();
-        let (names, id, ties) = (&self.job.names, self.job.id, &self.ties);
-        let settled = async {
-            crate::failpoints::reach("cutover.untying").await?;
-            let settling = async {
-                foreign_keys::settle_children(children, names, id, ties).await?;
-                foreign_keys::settle_side(side.unwrap_or(children), names, id).await
-            };
-            Self::within(self.deadline, "ALTER TABLE … DROP FOREIGN KEY", settling).await
-        };
-        match settled.await {
-            Ok(()) => self.is_tied = false,
-            Err(error) => tracing::debug!(migration = %self.job.id, %error, "the foreign keys could not be settled under the lock"),
-        }
+        self.belongings.settle_ties(self.job, children, side, self.deadline).await;
         self.steps.mark("foreign_keys_settled");
     }
 

@@ -14,7 +14,8 @@ use crate::gate::Held;
 /// Where nothing was renamed.
 pub(super) async fn swap(attempt: &mut Attempt<'_>, held: &Held, crew: Crew) -> Result<Outcome, Error> {
     let names = &attempt.job.names;
-    let sql = format!("LOCK TABLES {} WRITE, {} WRITE{}", names.source.quoted(), names.shadow.quoted(), attempt.ties.locks(names));
+    let sql =
+        format!("LOCK TABLES {} WRITE, {} WRITE{}", names.source.quoted(), names.shadow.quoted(), attempt.belongings.ties.locks(names));
     let lock = (sql.as_str(), "LOCK TABLES: somebody who bypasses the proxy has the table open");
     let mut caught_up = lock_and_catch_up(attempt, held, crew, lock, Applier::Lock).await?;
     if let Err(error) = attempt.tie(&mut caught_up.crew.lock).await {

@@ -12,16 +12,17 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::error::Error;
-use super::foreign_keys::{self, Ties};
+use super::foreign_keys::Ties;
 use super::job::Job;
 use super::site::Site;
 use super::tail::{self, Reached};
-use super::triggers::{self, Triggers};
+use super::triggers;
 use super::{apply, checkpoint, shadow};
 use crate::gate::{Gate, Held, HoldReport};
 use crate::upstream::{self, Link};
 
 pub mod alter;
+mod belongings;
 mod crew;
 mod force;
 mod holders;
@@ -36,7 +37,8 @@ mod sentry;
 pub mod settle;
 pub mod together;
 
-use crew::{Around, Crew, Watchman};
+use belongings::Belongings;
+use crew::{Crew, Watchman};
 use locked::Attempt;
 use protocol::Way;
 
@@ -87,7 +89,7 @@ impl Outcome {
 pub async fn attempt(job: &Job, gate: &std::sync::Arc<Gate>, reached: watch::Receiver<Reached>) -> Result<(Outcome, Report), Error> {
     let way = protocol::choose(job.protocol(), &job.facts, &job.names)?;
     let begun = tokio::time::timeout(BEGIN_PATIENCE, begin(job, way)).await;
-    let Begun { mut crew, mut control, outside, triggers, ties } =
+    let Begun { mut crew, mut control, outside, belongings } =
         begun.map_err(|_| upstream::Error::TooLong(BEGIN_PATIENCE, "opening the attempt's connections"))??;
     // While the connections were opened nobody has applied.
     let mut reached = reached;
@@ -115,27 +117,10 @@ pub async fn attempt(job: &Job, gate: &std::sync::Arc<Gate>, reached: watch::Rec
     // A part of the hold is kept for ending what must be ended from outside.
     let watchman = Watchman::begin(job.server.clone(), outside, crew.ids(), deadline, job);
     let hold_ends = began + job.max_hold();
-    let mut attempt = Attempt {
-        job,
-        reached,
-        deadline,
-        hold_ends,
-        steps: &mut steps,
-        control,
-        watchman,
-        triggers,
-        is_bare: false,
-        ties,
-        is_tied: false,
-        tied_for: Duration::ZERO,
-    };
+    let mut attempt =
+        Attempt { job, reached, deadline, hold_ends, steps: &mut steps, control, watchman, belongings, tied_for: Duration::ZERO };
     let result = behind_the_gate(&mut attempt, &held, crew, way).await;
-    if attempt.is_bare {
-        put_triggers_back(job, &attempt.triggers).await;
-    }
-    if attempt.is_tied {
-        settle_ties_late(&attempt).await;
-    }
+    belongings::put_right_late(&[(job, &attempt.belongings)]).await;
     if !matches!(result, Ok(Outcome::Committed | Outcome::Unknown(_))) {
         gate.set_swapped_at_us(0);
     }
@@ -231,8 +216,7 @@ struct Begun {
     crew: Crew,
     control: Link,
     outside: Link,
-    triggers: Triggers,
-    ties: Ties,
+    belongings: Belongings,
 }
 
 /// What can be done before anybody is held: the connections, the sentry, triggers and foreign keys read and stored.
@@ -257,7 +241,8 @@ async fn begin(job: &Job, way: Way) -> Result<Begun, Error> {
         }
         checkpoint::set_ties(&mut control, job.id, &ties.write()).await?;
     }
-    let crew = Crew::open(job, way, Around { has_triggers: !triggers.is_empty(), has_children: ties.has_children() }).await?;
+    let belongings = Belongings::new(triggers, ties);
+    let crew = Crew::open(job, way, belongings.around()).await?;
     shadow::create_schemas(&mut control, &job.names).await?;
     // One of an attempt that was cut off, perhaps of another protocol.
     shadow::drop_sentry(&mut control, &job.names).await?;
@@ -265,40 +250,7 @@ async fn begin(job: &Job, way: Way) -> Result<Begun, Error> {
         shadow::create_sentry(&mut control, &job.names).await?;
         crate::failpoints::reach("cutover.sentry_created").await?;
     }
-    Ok(Begun { crew, control, outside, triggers, ties })
-}
-
-/// The lock went before the triggers were on again. Clients of the proxy are still held.
-async fn put_triggers_back(job: &Job, triggers: &Triggers) {
-    let done = tokio::time::timeout(Duration::from_secs(5), triggers::put_back(&job.server, triggers, &job.names.source)).await;
-    let result = done.unwrap_or_else(|_| Err(upstream::Error::TooLong(Duration::from_secs(5), "putting the triggers on")));
-    match result {
-        Ok(()) => tracing::info!(migration = %job.id, table = %job.names.source, "the attempt lost its lock; the triggers are on again"),
-        Err(error) => {
-            tracing::warn!(migration = %job.id, table = %job.names.source, %error, "the table lacks triggers; they are put on as soon as the server lets it");
-        }
-    }
-}
-
-/// The lock went before foreign keys were where they belong. Clients of the proxy are still held.
-async fn settle_ties_late(attempt: &Attempt<'_>) {
-    let job = attempt.job;
-    let settled = async {
-        let mut link = job.server.connect_engine().await?;
-        // A RENAME whose answer was lost may still be under way.
-        settle::end_stragglers(&mut link, &job.names, job.id).await?;
-        foreign_keys::settle(&mut link, &job.names, job.id, &attempt.ties).await
-    };
-    let done = tokio::time::timeout(Duration::from_secs(5), settled).await;
-    let result = done.unwrap_or_else(|_| Err(upstream::Error::TooLong(Duration::from_secs(5), "settling foreign keys").into()));
-    match result {
-        Ok(()) => {
-            tracing::info!(migration = %job.id, table = %job.names.source, "the attempt lost its lock; the foreign keys are where they belong")
-        }
-        Err(error) => {
-            tracing::warn!(migration = %job.id, table = %job.names.source, %error, "foreign keys still refer to two tables; they are settled as soon as the server lets it");
-        }
-    }
+    Ok(Begun { crew, control, outside, belongings })
 }
 
 /// Drops the sentry of an attempt that is over; where it cannot, the next attempt does.

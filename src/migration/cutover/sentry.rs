@@ -55,10 +55,10 @@ struct Heirs {
 pub(super) async fn swap(attempt: &mut Attempt<'_>, held: &Held, crew: Crew, rename: Link) -> Result<Outcome, Error> {
     let names = &attempt.job.names;
     let (source, shadow, retired) = (names.source.quoted(), names.shadow.quoted(), names.retired.quoted());
-    let (sql, applier) = if attempt.triggers.is_empty() && attempt.ties.is_empty() {
+    let (sql, applier) = if attempt.belongings.triggers.is_empty() && attempt.belongings.ties.is_empty() {
         (format!("LOCK TABLES {source} READ, {retired} WRITE"), Applier::Other)
     } else {
-        (format!("LOCK TABLES {source} WRITE, {shadow} WRITE, {retired} WRITE{}", attempt.ties.locks(names)), Applier::Lock)
+        (format!("LOCK TABLES {source} WRITE, {shadow} WRITE, {retired} WRITE{}", attempt.belongings.ties.locks(names)), Applier::Lock)
     };
     let lock = (sql.as_str(), "LOCK TABLES: somebody who bypasses the proxy is writing to the table");
     let mut caught_up = lock_and_catch_up(attempt, held, crew, lock, applier).await?;
@@ -114,7 +114,7 @@ async fn appoint(attempt: &mut Attempt<'_>, link: Link, sql: String, give_up: In
 async fn settle_children(attempt: &mut Attempt<'_>, warden: Option<Heir>, outcome: &Outcome) {
     let is_known = !matches!(outcome, Outcome::Unknown(_));
     let Some(mut warden) = warden else {
-        if attempt.is_tied
+        if attempt.belongings.is_tied()
             && is_known
             && let Ok(mut link) = attempt.job.server.connect_engine().await
         {
@@ -169,7 +169,7 @@ async fn may_go(attempt: &mut Attempt<'_>, crew: &mut Crew, rename: &Rename, hei
         appoint(attempt, link, sql, give_up, &mut heirs.heir).await?;
     }
     if let Some(link) = crew.warden.take() {
-        appoint(attempt, link, attempt.ties.lock_children(), give_up, &mut heirs.warden).await?;
+        appoint(attempt, link, attempt.belongings.ties.lock_children(), give_up, &mut heirs.warden).await?;
     }
     crate::failpoints::reach("cutover.rename_issued").await?;
     // C1 must be alive, or its locks are gone and the sentry is all that is left; so must C3; and C2, or all is for nothing.

@@ -19,6 +19,7 @@ use super::super::job::Job;
 use super::super::shadow::{self, Names};
 use super::super::tail::{self, Reached};
 use super::super::{apply, final_form};
+use super::belongings::{self, Belongings};
 use super::crew::{Around, Crew, Watchman};
 use super::locked::{Attempt, ISSUED_LEAST};
 use super::protocol::{self, Way};
@@ -31,8 +32,6 @@ mod chain;
 mod locked;
 
 pub use around::reached_by_trigger;
-
-use around::Belongings;
 
 /// One of the tables.
 pub struct Member<'a> {
@@ -112,7 +111,8 @@ pub async fn attempt(mut members: Vec<Member<'_>>) -> Result<(Outcome, Vec<Repor
     let hold_ends = began + leader.max_hold();
     let mut joint = Joint { members, belongings, way, applies, control, watchman, deadline, hold_ends, steps, tied_for: Duration::ZERO };
     let result = behind_the_gates(&mut joint, &held, &mut crew).await;
-    joint.put_right_late().await;
+    let owners: Vec<_> = jobs.iter().copied().zip(&joint.belongings).collect();
+    belongings::put_right_late(&owners).await;
     let Joint { members, mut control, watchman, mut steps, .. } = joint;
     if !matches!(result, Ok(Outcome::Committed | Outcome::Unknown(_))) {
         members.iter().for_each(|member| member.gate.set_swapped_at_us(0));
