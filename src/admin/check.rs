@@ -6,7 +6,7 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, DriverError, Row};
 
-use crate::config::Config;
+use crate::config::{Config, Throttle};
 use crate::schema::privileges;
 use crate::upstream;
 
@@ -122,7 +122,7 @@ fn judge_query(first: Option<Row>, report: &mut Report) {
     match text.map(|text| text.ok().flatten()) {
         None => report.ok(QUERY, "gives no row"),
         Some(None) => report.ok(QUERY, "gives NULL"),
-        Some(Some(text)) if text.trim().parse::<f64>().is_ok_and(f64::is_finite) => report.ok(QUERY, format!("gives {text}")),
+        Some(Some(text)) if Throttle::number(&text).is_some() => report.ok(QUERY, format!("gives {text}")),
         Some(Some(text)) => report.wrong(QUERY, format!("gives {text:?}, which is not a number"), QUERY_REMEDY),
     }
 }

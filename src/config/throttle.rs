@@ -42,4 +42,9 @@ impl Throttle {
     pub fn replicas(&self) -> impl Iterator<Item = &str> {
         self.replicas.split(',').map(str::trim).filter(|address| !address.is_empty())
     }
+
+    /// What the query's answer is taken for; `None` where it is no number.
+    pub fn number(answer: &str) -> Option<f64> {
+        answer.trim().parse().ok().filter(|number: &f64| number.is_finite())
+    }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::checkpoint;
 use super::cutover::{self, Outcome};
 use super::error::Error;
+use super::foreign_keys::without_foreign_keys;
 use super::phase::{Event, Phase};
 use super::run::{self, Beside};
 use super::runner::{self, Grip, Surroundings};
@@ -244,26 +245,6 @@ async fn definition(link: &mut Link, table: &TableName) -> Result<String, upstre
     let rows = link.texts(&format!("SHOW CREATE TABLE {}", table.quoted())).await?;
     let statement = rows.first().and_then(|row| row.get(1)).map_or("", String::as_str);
     Ok(without_counter(&without_foreign_keys(statement)))
-}
-
-/// Each element stands on a line of its own.
-fn without_foreign_keys(statement: &str) -> String {
-    let is_foreign_key = |line: &str| {
-        let name = line.trim_start().strip_prefix("CONSTRAINT ");
-        let rest = name.and_then(|name| name.get(shadow::end_of_quoted(name)? + 1..));
-        rest.is_some_and(|rest| rest.starts_with(" FOREIGN KEY "))
-    };
-    let mut kept: Vec<&str> = Vec::new();
-    for line in statement.split('\n') {
-        if !is_foreign_key(line) {
-            kept.push(line);
-        } else if !line.ends_with(',')
-            && let Some(last) = kept.last_mut()
-        {
-            *last = last.strip_suffix(',').unwrap_or(last);
-        }
-    }
-    kept.join("\n")
 }
 
 /// The option of the table, not the word in a column.

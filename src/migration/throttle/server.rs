@@ -108,9 +108,6 @@ enum Answer {
 async fn answer(link: &mut Link, query: &str) -> Result<Answer, upstream::Error> {
     Ok(match link.cell(query).await? {
         None => Answer::Nothing,
-        Some(text) => match text.trim().parse::<f64>() {
-            Ok(number) if number.is_finite() => Answer::Number(number),
-            _ => Answer::Text(text),
-        },
+        Some(text) => Throttle::number(&text).map_or(Answer::Text(text), Answer::Number),
     })
 }
