@@ -525,14 +525,7 @@ mod tests {
             pair
         };
         let key = SharedKey { source_index: "PRIMARY".into(), columns: vec![pair("k", "k")] };
-        let mut mapping = Mapping {
-            pairs: vec![nullable("c"), pair("k", "k")],
-            key,
-            filled: Vec::new(),
-            defaulted: Vec::new(),
-            keeps_numbers: false,
-            helper: None,
-        };
+        let mut mapping = Mapping::new(vec![nullable("c"), pair("k", "k")], key, Vec::new());
         assert_eq!(stays(&mapping), "`k`");
         mapping.pairs.pop();
         assert_eq!(stays(&mapping), "`c`", "there is no other");
@@ -544,7 +537,7 @@ mod tests {
         pairs.push(pair("a,`b", "c"));
         let expressions: Vec<String> = key.iter().map(|pair| quote_identifier(&pair.source.name)).collect();
         let key = SharedKey { source_index: "PRIMARY".into(), columns: key };
-        let mapping = Mapping { pairs, key, filled: vec![("n".into(), "0")], defaulted: Vec::new(), keeps_numbers: false, helper: None };
+        let mapping = Mapping::new(pairs, key, vec![("n".into(), "0")]);
         Statements::new(
             &TableName::new("db", "t"),
             &TableName::new("~shadow_db", "t"),
@@ -594,7 +587,7 @@ mod tests {
         let mut pair = pair("e", "e");
         pair.source.data_type = "ENUM".into();
         let key = SharedKey { source_index: "PRIMARY".into(), columns: vec![pair, self::pair("n", "n")] };
-        let mapping = Mapping { pairs: Vec::new(), key, filled: Vec::new(), defaulted: Vec::new(), keeps_numbers: false, helper: None };
+        let mapping = Mapping::new(Vec::new(), key, Vec::new());
         assert_eq!(by_number(&mapping), [true, false]);
         let (found, given) = (["a.e", "a.n"].map(str::to_owned), ["b.e", "b.n"].map(str::to_owned));
         assert_eq!(same_key(&found, &given, &by_number(&mapping)), "a.e = b.e AND a.e + 0 = b.e + 0 AND a.n = b.n");

@@ -14,6 +14,18 @@ pub struct Pair {
     pub shadow: Column,
 }
 
+impl Pair {
+    /// Every value of the source is in the shadow as it is, and reads as the same bytes there. Says no where it does not know.
+    pub fn keeps_bytes(&self) -> bool {
+        let (source, shadow) = (&self.source, &self.shadow);
+        let is_same_kind = source.data_type == shadow.data_type && source.charset == shadow.charset;
+        source.has_type_of(shadow)
+            || source.is_integer() && holds_all(source, shadow)
+            || is_same_kind && source.data_type != "char" && holds_all_texts(source, shadow)
+            || is_same_kind && holds_all_decimals(source, shadow)
+    }
+}
+
 /// The key that source and shadow share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedKey {
@@ -42,6 +54,11 @@ pub struct Mapping {
 }
 
 impl Mapping {
+    /// Columns that go from here to there, and nothing that has to be watched beside.
+    pub fn new(pairs: Vec<Pair>, key: SharedKey, filled: Vec<(String, &'static str)>) -> Self {
+        Self { pairs, key, filled, defaulted: Vec::new(), keeps_numbers: false, helper: None }
+    }
+
     /// A column of the key has another type in the shadow.
     pub fn changes_key(&self) -> bool {
         self.changed_key().next().is_some()
@@ -89,6 +106,23 @@ fn holds_all_texts(source: &Column, shadow: &Column) -> bool {
         _ => false,
     };
     is_text && source.data_type == shadow.data_type && has_all_characters && is_as_long
+}
+
+/// The same for decimals with as many digits after the point. With ZEROFILL the length shows.
+fn holds_all_decimals(source: &Column, shadow: &Column) -> bool {
+    let is_plain = |column: &Column| column.data_type == "decimal" && !column.column_type.contains("zerofill");
+    let may_be_negative = |column: &Column| !column.column_type.contains("unsigned");
+    let is_as_long = match (decimal_digits(source), decimal_digits(shadow)) {
+        (Some((from, from_scale)), Some((to, to_scale))) => to >= from && to_scale == from_scale,
+        _ => false,
+    };
+    is_plain(source) && is_plain(shadow) && is_as_long && (may_be_negative(shadow) || !may_be_negative(source))
+}
+
+/// How many digits a decimal has, and how many of them after the point.
+fn decimal_digits(column: &Column) -> Option<(u32, u32)> {
+    let (digits, scale) = column.column_type.split_once('(')?.1.split_once(')')?.0.split_once(',')?;
+    Some((digits.trim().parse().ok()?, scale.trim().parse().ok()?))
 }
 
 /// The name of the helper's index, and the beginning of its columns' names.
@@ -219,12 +253,12 @@ fn with_key(source: &Table, shadow: &Table, pairs: Vec<Pair>) -> Result<Mapping,
             })
     };
     if let Some(key) = keys.iter().find(is_shared) {
-        return Ok(Mapping { pairs, key: key.clone(), filled, defaulted: Vec::new(), keeps_numbers: false, helper: None });
+        return Ok(Mapping::new(pairs, key.clone(), filled));
     }
     for key in keys {
         match helped(key) {
             Ok((key, helper)) => {
-                return Ok(Mapping { pairs, key, filled, defaulted: Vec::new(), keeps_numbers: false, helper: Some(helper) });
+                return Ok(Mapping { helper: Some(helper), ..Mapping::new(pairs, key, filled) });
             }
             Err(reason) => why = reason,
         }
@@ -234,9 +268,8 @@ fn with_key(source: &Table, shadow: &Table, pairs: Vec<Pair>) -> Result<Mapping,
 
 /// Whether every value of the key column is the same value, compared in the same way, in the shadow.
 fn keeps_values(source: &Column, shadow: &Column) -> bool {
-    let is_int = |kind: &str| matches!(kind, "tinyint" | "smallint" | "mediumint" | "int" | "bigint");
     source.has_type_of(shadow)
-        || is_int(&source.data_type) && is_int(&shadow.data_type)
+        || source.is_integer() && shadow.is_integer()
         || source.data_type == "varbinary" && shadow.data_type == "varbinary"
         || source.data_type == "varchar"
             && shadow.data_type == "varchar"
@@ -248,7 +281,6 @@ fn keeps_values(source: &Column, shadow: &Column) -> bool {
 fn back(source: &Column, shadow: &Column) -> Option<String> {
     let name = quote_identifier(&shadow.name);
     let is_text = |kind: &str| matches!(kind, "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext");
-    let is_int = matches!(source.data_type.as_str(), "tinyint" | "smallint" | "mediumint" | "int" | "bigint");
     let digits = |column: &Column| -> Option<u32> {
         let inside = column.column_type.split_once('(')?.1.split_once(')')?.0;
         inside.rsplit(',').next()?.trim().parse().ok()
@@ -256,7 +288,7 @@ fn back(source: &Column, shadow: &Column) -> Option<String> {
     let grows = || digits(shadow).unwrap_or(0) >= digits(source).unwrap_or(0);
     match (source.data_type.as_str(), shadow.data_type.as_str()) {
         ("char" | "varchar", to) if is_text(to) => Some(name),
-        (_, to) if is_int && (to == "decimal" || is_text(to)) => Some(name),
+        (_, to) if source.is_integer() && (to == "decimal" || is_text(to)) => Some(name),
         ("enum", "enum") | ("date", "datetime") => Some(name),
         ("decimal", "decimal") | ("datetime", "datetime") | ("time", "time") if grows() => Some(name),
         ("binary", "binary") if grows() => Some(format!("LEFT({name}, {})", digits(source)?)),
@@ -350,6 +382,39 @@ mod tests {
             ("varchar", "varchar", false),
         ] {
             assert_eq!(holds_all(&column(source), &column(shadow)), holds, "{source} in {shadow}");
+        }
+    }
+
+    #[test]
+    fn values_that_read_as_the_same_bytes_are_not_converted() {
+        let column = |kind: &str| {
+            let (kind, charset) = kind.split_once(" in ").unwrap_or((kind, ""));
+            Column {
+                data_type: kind.split([' ', '(']).next().unwrap_or_default().into(),
+                column_type: kind.into(),
+                charset: charset.into(),
+                ..Column::default()
+            }
+        };
+        for (source, shadow, keeps) in [
+            ("int", "bigint", true),
+            ("bigint", "int", false),
+            ("int", "decimal(12,0)", false),
+            ("decimal(10,2)", "decimal(12,2)", true),
+            ("decimal(10,2) unsigned", "decimal(12,2)", true),
+            ("decimal(10,2)", "decimal(12,2) unsigned", false),
+            ("decimal(10,2)", "decimal(12,3)", false),
+            ("decimal(10,2)", "decimal(9,2)", false),
+            ("decimal(10,2)", "decimal(12,2) unsigned zerofill", false),
+            ("varchar(10) in latin1", "varchar(20) in latin1", true),
+            ("varchar(10) in latin1", "varchar(20) in utf8mb4", false),
+            ("varchar(10) in latin1", "text in latin1", false),
+            ("char(10) in latin1", "char(20) in latin1", false),
+            ("binary(10)", "binary(20)", false),
+            ("datetime", "datetime(6)", false),
+            ("float", "double", false),
+        ] {
+            assert_eq!(Pair { source: column(source), shadow: column(shadow) }.keeps_bytes(), keeps, "{source} in {shadow}");
         }
     }
 

@@ -54,6 +54,11 @@ impl Column {
         }
     }
 
+    /// A whole number of one of the five lengths.
+    pub fn is_integer(&self) -> bool {
+        matches!(self.data_type.to_ascii_lowercase().as_str(), "tinyint" | "smallint" | "mediumint" | "int" | "bigint")
+    }
+
     /// Same type, charset and collation: values go over without conversion.
     pub fn has_type_of(&self, other: &Self) -> bool {
         self.column_type == other.column_type && self.charset == other.charset && self.collation == other.collation

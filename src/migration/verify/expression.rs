@@ -22,7 +22,7 @@ pub enum Side {
 pub fn row(pairs: &[Pair], side: Side, prefix: &str) -> String {
     let of = |pair: &'_ Pair| if side == Side::Source { pair.source.clone() } else { pair.shadow.clone() };
     // Which kind a column is of, and whether it may be NULL, is asked of both, so that both sides sum up the same.
-    let (integers, others): (Vec<&Pair>, Vec<&Pair>) = pairs.iter().partition(|pair| is_integer(&pair.source) && is_integer(&pair.shadow));
+    let (integers, others): (Vec<&Pair>, Vec<&Pair>) = pairs.iter().partition(|pair| pair.source.is_integer() && pair.shadow.is_integer());
     // Texts of several collations are no text together.
     let collations: HashSet<&str> = pairs
         .iter()
@@ -59,10 +59,6 @@ fn together(numbers: &[String]) -> String {
 
 fn is_nullable(pair: &Pair) -> bool {
     pair.source.is_nullable || pair.shadow.is_nullable
-}
-
-fn is_integer(column: &Column) -> bool {
-    matches!(column.data_type.to_ascii_lowercase().as_str(), "tinyint" | "smallint" | "mediumint" | "int" | "bigint")
 }
 
 fn is_plain_text(column: &Column) -> bool {

@@ -50,7 +50,7 @@ struct Comparison {
     source_checksum: String,
     shadow_checksum: String,
     other_checksum: String,
-    /// Some column changes its type: the source's rows go through a scratch table first.
+    /// Some column's values become others: the source's rows go through a scratch table first.
     converts: bool,
 }
 
@@ -69,7 +69,7 @@ struct Links {
 pub async fn run(job: Job, reached: watch::Receiver<Reached>, copy: Arc<Copy>, copied: watch::Receiver<bool>) -> Result<(), Error> {
     // Without strict mode a NULL becomes a value where the column is NOT NULL now.
     let fills = |pair: &Pair| pair.source.is_nullable && !pair.shadow.is_nullable;
-    let converts = job.mapping.pairs.iter().any(|pair| fills(pair) || !pair.source.has_type_of(&pair.shadow));
+    let converts = job.mapping.pairs.iter().any(|pair| fills(pair) || !pair.keeps_bytes());
     let pairs = job.mapping.pairs.as_slice();
     // Where values are converted, the source's rows are compared as the scratch table has them, which is like the shadow.
     let source_side = if converts { Side::Shadow } else { Side::Source };
@@ -182,7 +182,8 @@ impl Comparison {
     async fn convert(&self, link: &mut Link, scratch: &str, rows: &Rows, range: &KeyRange) -> Result<(), Error> {
         let mut tries = 0;
         loop {
-            link.run(&format!("DELETE FROM {scratch}")).await?;
+            // Not DELETE: the rows of a temporary table that are deleted stay in its pages, and each chunk would read those of all before.
+            link.run(&format!("TRUNCATE TABLE {scratch}")).await?;
             let error = match link.run(&self.job.statements.convert_into(scratch, rows)).await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_lost() => return Err(error.into()),
