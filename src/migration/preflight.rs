@@ -60,14 +60,22 @@ pub fn check_specification(specification: &str) -> Result<Vec<Clause>, Error> {
     Ok(clauses)
 }
 
-/// MariaDB takes an ALTER that drops a column and changes it as well, and makes a new one of it.
-fn check_contradiction(clauses: &[Clause]) -> Result<(), Error> {
-    let is_dropped = |name: &str| clauses.iter().any(|clause| matches!(clause, Clause::DropColumn(dropped) if same_name(dropped, name)));
+/// MariaDB takes ALTERs that drop a column and change it as well, which makes a new one of it; and those that change a column twice and add
+/// another under its new name. The clauses do not say which column is which then.
+///
+/// # Errors
+/// A [`Refusal`].
+pub fn check_contradiction(clauses: &[Clause]) -> Result<(), Error> {
+    let names = |kind: fn(&Clause) -> Option<&String>, name: &str| clauses.iter().filter_map(kind).any(|other| same_name(other, name));
+    let is_dropped = |name: &str| names(|clause| if let Clause::DropColumn(name) = clause { Some(name) } else { None }, name);
+    let is_added = |name: &str| names(|clause| if let Clause::AddColumn(name) = clause { Some(name) } else { None }, name);
     for clause in clauses {
-        if let Clause::RenameColumn { from, .. } = clause
-            && is_dropped(from)
-        {
+        let Clause::RenameColumn { from, to } = clause else { continue };
+        if is_dropped(from) {
             return not_yet(format!("the ALTER drops the column {from} and changes it as well; leave one of them out"));
+        }
+        if is_added(to) {
+            return not_yet(format!("the ALTER adds a column {to} and gives the column {from} that name as well; leave one of them out"));
         }
     }
     Ok(())
@@ -79,9 +87,6 @@ fn check_contradiction(clauses: &[Clause]) -> Result<(), Error> {
 /// A [`Refusal`], or the server.
 pub async fn check(link: &mut Link, facts: &Facts, table: &TableName, specification: &str, wish: Protocol) -> Result<Checked, Error> {
     let clauses = check_specification(specification)?;
-    if facts.is_mariadb {
-        check_contradiction(&clauses)?;
-    }
     check_account(link, facts).await?;
     check_log(link, facts).await?;
     let table = check_table(link, table).await?;

@@ -1,0 +1,8 @@
+CREATE TABLE t (
+  c VARCHAR(3) CHARACTER SET latin1 NOT NULL,
+  a DECIMAL(6,2) NOT NULL,
+  q DATE,
+  UNIQUE KEY uid (c, a),
+  UNIQUE KEY k1 (a, q)
+);
+INSERT INTO t VALUES ('x', 1, NULL), ('y', 2, '2020-01-01');
