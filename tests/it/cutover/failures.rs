@@ -196,9 +196,15 @@ fn steps(protocol: &str) -> Vec<&'static str> {
     steps
 }
 
+/// Each row is done on one of the servers at least; on both by the protocols that `auto` chooses, and in the whole length.
+fn is_due(kind: Kind, protocol: &str, nth: usize) -> bool {
+    let is_chosen = matches!((kind, protocol), (Kind::MySql, "locked_rename") | (Kind::MariaDb, "sentry") | (_, IN_PLACE));
+    is_chosen || std::env::var_os("TIDEGATE_TEST_FAILURES").is_some() || nth % 2 == usize::from(kind == Kind::MariaDb)
+}
+
 async fn connections_die(kind: Kind, protocol: &str) -> Result<()> {
     let mut house = House::start(kind, protocol, false).await?;
-    for (name, at, fault) in rows(protocol) {
+    for (_, (name, at, fault)) in rows(protocol).into_iter().enumerate().filter(|(nth, _)| is_due(kind, protocol, *nth)) {
         println!("{:6.1} s: {name}", house.began.elapsed().as_secs_f64());
         house.row(at, fault).await.with_context(|| format!("{protocol}: {name} ({at}, {fault:?})"))?;
     }
@@ -209,11 +215,10 @@ async fn connections_die(kind: Kind, protocol: &str) -> Result<()> {
 
 async fn processes_die(kind: Kind, protocol: &str) -> Result<()> {
     let mut house = House::start(kind, protocol, true).await?;
-    for step in steps(protocol) {
-        for fault in [Fault::ProxyDies, Fault::ServerDies] {
-            println!("{:6.1} s: {fault:?} at {step}", house.began.elapsed().as_secs_f64());
-            house.row(step, fault).await.with_context(|| format!("{protocol}: {fault:?} at {step}"))?;
-        }
+    let deaths = steps(protocol).into_iter().flat_map(|step| [(step, Fault::ProxyDies), (step, Fault::ServerDies)]);
+    for (_, (step, fault)) in deaths.enumerate().filter(|(nth, _)| is_due(kind, protocol, nth / 2 + nth % 2)) {
+        println!("{:6.1} s: {fault:?} at {step}", house.began.elapsed().as_secs_f64());
+        house.row(step, fault).await.with_context(|| format!("{protocol}: {fault:?} at {step}"))?;
     }
     house.end().await.map(|_| ())
 }
