@@ -122,9 +122,19 @@ impl Drop for Process {
     }
 }
 
-/// A port of 127.0.0.1 that nobody listens on.
+/// A port of 127.0.0.1 that nobody listens on, and that the system gives no outgoing connection: a server that is down for a moment would
+/// not get it back.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0)).context("finding a free port")?.local_addr()?.port())
+    const LOWEST: u16 = 10_000;
+    let outgoing = text_of(Path::new("/proc/sys/net/ipv4/ip_local_port_range"));
+    let end = outgoing.split_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(32_768);
+    for _ in 0..100 {
+        let port = if end > LOWEST + 1000 { fastrand::u16(LOWEST..end) } else { 0 };
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return Ok(listener.local_addr()?.port());
+        }
+    }
+    bail!("found no free port between {LOWEST} and {end}")
 }
 
 /// Runs a command to its end and gives its output; a failure carries what it wrote.
