@@ -134,7 +134,7 @@ pub(super) async fn put_right_late(members: &[(&Job, &Belongings)]) {
 
 async fn put_triggers_back(job: &Job, triggers: &Triggers) {
     let done = tokio::time::timeout(LATE_PATIENCE, triggers::put_back(&job.server, triggers, &job.names.source)).await;
-    let result = done.unwrap_or_else(|_| Err(upstream::Error::TooLong(LATE_PATIENCE, "putting the triggers on")));
+    let result = done.unwrap_or(Err(upstream::Error::TooLong(LATE_PATIENCE, "putting the triggers on")));
     match result {
         Ok(()) => tracing::info!(migration = %job.id, table = %job.names.source, "the attempt lost its lock; the triggers are on again"),
         Err(error) => {
