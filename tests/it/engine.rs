@@ -10,6 +10,7 @@ use crate::support::Admin;
 use crate::support::admin::Status;
 
 mod bypass;
+mod damage;
 mod gaps;
 mod hot;
 mod late;
