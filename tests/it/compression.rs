@@ -28,9 +28,8 @@ fn shell(kind: Kind, port: u16, more: &[&str], text: &str) -> Result<String> {
     let name = if kind == Kind::MySql { "mysql" } else { "mariadb" };
     let mut command = std::process::Command::new(program(name, name)?);
     command.args(["--no-defaults", "-h127.0.0.1", "--protocol=tcp", &format!("-u{}", APP.0), &format!("-p{}", APP.1)]);
-    if kind == Kind::MySql {
-        command.arg("--get-server-public-key");
-    }
+    // MariaDB's of 11.4 and later want TLS where they are not told otherwise.
+    command.arg(if kind == Kind::MySql { "--get-server-public-key" } else { "--skip-ssl" });
     run(command.arg(format!("-P{port}")).args(more).args(["-N", "-e", text]))
 }
 
