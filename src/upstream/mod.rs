@@ -55,7 +55,7 @@ impl Error {
 
     /// A deadlock victim or a lock wait that timed out: the same statement may work next time.
     pub fn is_lock_conflict(&self) -> bool {
-        matches!(self.code(), Some(1205 | 1213 | 3572))
+        matches!(self.code(), Some(1020 | 1205 | 1213 | 3572))
     }
 
     /// The server is going away or has no place, or the connection is gone: another connection may work.
@@ -253,10 +253,12 @@ impl Server {
     pub async fn connect_engine(&self) -> Result<Link, Error> {
         let mut link = self.connect().await?;
         link.run("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+        // The engine reads rows as they are, and locks those that have changed since: MariaDB 11.6.2 and later refuse that (1020) unless told.
         link.run(
             "SET SESSION foreign_key_checks = 0, unique_checks = 1, \
              sql_mode = CONCAT(REPLACE(REPLACE(REPLACE(@@sql_mode, 'ANSI_QUOTES', ''), 'NO_BACKSLASH_ESCAPES', ''), 'PAD_CHAR_TO_FULL_LENGTH', ''), ',NO_AUTO_VALUE_ON_ZERO'), \
-             innodb_lock_wait_timeout = 2, lock_wait_timeout = 5, sql_quote_show_create = 1, wait_timeout = 31536000, net_write_timeout = 600",
+             innodb_lock_wait_timeout = 2, lock_wait_timeout = 5, sql_quote_show_create = 1, wait_timeout = 31536000, net_write_timeout = 600 \
+             /*M!110602 , innodb_snapshot_isolation = OFF */",
         )
         .await?;
         if self.is_strict {
