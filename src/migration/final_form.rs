@@ -35,28 +35,19 @@ pub async fn add_helper(link: &mut Link, shadow: &TableName, helper: &Helper, id
     link.run(&format!("ALTER TABLE {} {} {}", deferred::mark(id), shadow.quoted(), parts.join(", "))).await
 }
 
-/// The names of the shadow's indexes in the server's order.
-///
-/// # Errors
-/// As the server says.
-pub async fn index_order(link: &mut Link, names: &Names) -> Result<Vec<String>, upstream::Error> {
-    let parts = link.texts(&format!("SHOW INDEX FROM {}", names.shadow.quoted())).await?;
-    let mut order: Vec<String> = parts.into_iter().filter_map(|part| part.into_iter().nth(2)).collect();
-    order.dedup();
-    Ok(order)
-}
-
-/// Refuses where the indexes stand in another order than the ALTER alone had left them in: MariaDB sorts a UNIQUE index that has become USING
-/// HASH to another place with the next ALTER, and the shadow needs one.
+/// Refuses where the indexes stand in another order than the ALTER alone had left them in (`altered`): MariaDB sorts a UNIQUE index that has
+/// become USING HASH to another place with the next ALTER, and the shadow needs one.
 ///
 /// # Errors
 /// The refusal; the server's.
-pub async fn check_order(link: &mut Link, names: &Names, mut before: Vec<String>) -> Result<(), Error> {
-    let mut now = index_order(link, names).await?;
+pub async fn check_order(link: &mut Link, names: &Names, altered: &Table) -> Result<(), Error> {
+    let now = describe::table(link, &names.shadow).await?;
     // Some come later, and the helper goes.
-    before.retain(|name| now.contains(name));
-    now.retain(|name| before.contains(name));
-    if before == now {
+    let shared = |one: &Table, other: &Table| -> Vec<String> {
+        let all = one.indexes.iter().map(|index| index.name.clone());
+        all.filter(|name| other.indexes.iter().any(|index| index.name == *name)).collect()
+    };
+    if shared(altered, &now) == shared(&now, altered) {
         return Ok(());
     }
     let message = format!(
@@ -137,7 +128,7 @@ pub async fn match_counter_early(job: &Job, link: &mut Link) -> Result<(), upstr
 
 /// The highest of the shadow's numbers; 0 where there is none.
 async fn highest(job: &Job, link: &mut Link) -> Result<u64, upstream::Error> {
-    let Some(column) = job.shadow.columns.iter().find(|column| counts(column)) else { return Ok(0) };
+    let Some(column) = counting_column(job) else { return Ok(0) };
     let sql = format!("SELECT MAX({}) FROM {}", quote_identifier(&column.name), job.names.shadow.quoted());
     Ok(link.cell(&sql).await?.and_then(|highest| highest.parse().ok()).unwrap_or(0))
 }
@@ -170,10 +161,7 @@ async fn counters(job: &Job, link: &mut Link) -> Result<Option<(u64, u64)>, upst
 /// # Errors
 /// Where the connection is lost.
 pub async fn step_to(job: &Job, link: &mut Link, counter: u64) -> Result<(), upstream::Error> {
-    let Some(column) = job.shadow.columns.iter().find(|column| counts(column) && column.data_type.to_ascii_lowercase().ends_with("int"))
-    else {
-        return Ok(());
-    };
+    let Some(column) = counting_column(job).filter(|column| column.is_integer()) else { return Ok(()) };
     let (shadow, name, number) = (job.names.shadow.quoted(), quote_identifier(&column.name), counter.saturating_sub(1));
     link.run("SAVEPOINT tidegate_counter").await?;
     let stepped = async {
@@ -217,6 +205,11 @@ async fn has_zero_to_number(job: &Job, link: &mut Link) -> Result<bool, upstream
         quote_identifier(&pair.shadow.name)
     );
     Ok(link.cell(&sql).await?.as_deref() == Some("1"))
+}
+
+/// The shadow's AUTO_INCREMENT column; a table has one at most.
+fn counting_column(job: &Job) -> Option<&Column> {
+    job.shadow.columns.iter().find(|column| counts(column))
 }
 
 fn counts(column: &Column) -> bool {

@@ -66,9 +66,8 @@ pub fn check_specification(specification: &str) -> Result<Vec<Clause>, Error> {
 /// # Errors
 /// A [`Refusal`].
 pub fn check_contradiction(clauses: &[Clause]) -> Result<(), Error> {
-    let names = |kind: fn(&Clause) -> Option<&String>, name: &str| clauses.iter().filter_map(kind).any(|other| same_name(other, name));
-    let is_dropped = |name: &str| names(|clause| if let Clause::DropColumn(name) = clause { Some(name) } else { None }, name);
-    let is_added = |name: &str| names(|clause| if let Clause::AddColumn(name) = clause { Some(name) } else { None }, name);
+    let is_dropped = |name: &str| clauses.iter().any(|clause| matches!(clause, Clause::DropColumn(dropped) if same_name(dropped, name)));
+    let is_added = |name: &str| clauses.iter().any(|clause| matches!(clause, Clause::AddColumn(added) if same_name(added, name)));
     for clause in clauses {
         let Clause::RenameColumn { from, to } = clause else { continue };
         if is_dropped(from) {

@@ -59,7 +59,7 @@ pub async fn run(around: &Surroundings, grip: &mut Grip, made: Option<Vec<Foreig
         return Err(Refusal::new(1173, *b"42000", format!("{}: {}", names.source, mapping::NoMapping::SourceHasNoKey)).into());
     }
     let start = find_start(grip, &names).await?;
-    let (mut own, is_group, mut order) = (None, made.is_some(), Vec::new());
+    let (mut own, is_group) = (None, made.is_some());
     shadow::create_schemas(&mut grip.link, &names).await?;
     if start.is_none() {
         // First: a shadow that is half made must never be taken for one with a place in the log.
@@ -71,7 +71,6 @@ pub async fn run(around: &Surroundings, grip: &mut Grip, made: Option<Vec<Foreig
         checkpoint::set_foreign_keys(&mut grip.link, grip.stored.id, &foreign_keys::write_keys(&keys)).await?;
         preflight::check_engine(&mut grip.link, &names).await?;
         triggers::try_on_shadow(&mut grip.link, &grip.server, &names).await?;
-        order = final_form::index_order(&mut grip.link, &names).await?;
         own = Some(keys);
         crate::failpoints::reach("prepare.shadow_created").await?;
     }
@@ -123,7 +122,7 @@ pub async fn run(around: &Surroundings, grip: &mut Grip, made: Option<Vec<Foreig
     let gate = around.gates.install(grip.id(), names.source.clone(), hot_names.clone(), job.fence());
     let (start, progress) = match start {
         Some(start) => resume(grip, start),
-        None => begin(grip, &names, order).await?,
+        None => begin(grip, &names, &job.shadow).await?,
     };
     let deferred_indexes = grip.stored.deferred_indexes.clone();
     grip.step(Event::ShadowReady).await?;
@@ -252,8 +251,8 @@ fn resume(grip: &Grip, start: Start) -> (Start, Progress) {
     (start, progress)
 }
 
-/// The place in the log before the first chunk. `order`: of the shadow's indexes as its ALTER has left it.
-async fn begin(grip: &mut Grip, names: &Names, order: Vec<String>) -> Result<(Start, Progress), Error> {
+/// The place in the log before the first chunk. `altered`: the shadow as its ALTER has left it.
+async fn begin(grip: &mut Grip, names: &Names, altered: &Table) -> Result<(Start, Progress), Error> {
     let rows = grip
         .link
         .cell(&format!(
@@ -267,7 +266,7 @@ async fn begin(grip: &mut Grip, names: &Names, order: Vec<String>) -> Result<(St
     let mut link = grip.server.with_any_date().connect_engine().await?;
     grip.stored.deferred_indexes = deferred::take_off(&mut link, names, grip.stored.id).await?;
     link.close().await;
-    final_form::check_order(&mut grip.link, names, order).await?;
+    final_form::check_order(&mut grip.link, names, altered).await?;
     let position = grip.link.position(&grip.facts).await?;
     // F8: a change that is in the log before this place may not be visible yet. The next statement is logged, and commits
     // after it in the log's order: when it has returned, all of them are visible, and no chunk can miss one.

@@ -112,17 +112,17 @@ fn holds_all_texts(source: &Column, shadow: &Column) -> bool {
 fn holds_all_decimals(source: &Column, shadow: &Column) -> bool {
     let is_plain = |column: &Column| column.data_type == "decimal" && !column.column_type.contains("zerofill");
     let may_be_negative = |column: &Column| !column.column_type.contains("unsigned");
-    let is_as_long = match (decimal_digits(source), decimal_digits(shadow)) {
-        (Some((from, from_scale)), Some((to, to_scale))) => to >= from && to_scale == from_scale,
+    let is_as_long = match (lengths(source).as_slice(), lengths(shadow).as_slice()) {
+        ([from, from_scale], [to, to_scale]) => to >= from && to_scale == from_scale,
         _ => false,
     };
     is_plain(source) && is_plain(shadow) && is_as_long && (may_be_negative(shadow) || !may_be_negative(source))
 }
 
-/// How many digits a decimal has, and how many of them after the point.
-fn decimal_digits(column: &Column) -> Option<(u32, u32)> {
-    let (digits, scale) = column.column_type.split_once('(')?.1.split_once(')')?.0.split_once(',')?;
-    Some((digits.trim().parse().ok()?, scale.trim().parse().ok()?))
+/// The numbers in `type(n)` and `type(n,m)`; none where there is something else.
+fn lengths(column: &Column) -> Vec<u32> {
+    let inside = column.column_type.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(inside, _)| inside);
+    inside.split(',').map(|number| number.trim().parse().ok()).collect::<Option<_>>().unwrap_or_default()
 }
 
 /// The name of the helper's index, and the beginning of its columns' names.
@@ -281,10 +281,7 @@ fn keeps_values(source: &Column, shadow: &Column) -> bool {
 fn back(source: &Column, shadow: &Column) -> Option<String> {
     let name = quote_identifier(&shadow.name);
     let is_text = |kind: &str| matches!(kind, "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext");
-    let digits = |column: &Column| -> Option<u32> {
-        let inside = column.column_type.split_once('(')?.1.split_once(')')?.0;
-        inside.rsplit(',').next()?.trim().parse().ok()
-    };
+    let digits = |column: &Column| lengths(column).last().copied();
     let grows = || digits(shadow).unwrap_or(0) >= digits(source).unwrap_or(0);
     match (source.data_type.as_str(), shadow.data_type.as_str()) {
         ("char" | "varchar", to) if is_text(to) => Some(name),
@@ -330,6 +327,17 @@ mod tests {
         Column { name: name.into(), data_type: "int".into(), column_type: "int".into(), ..Column::default() }
     }
 
+    /// A column of a type, and of a character set where one is given: `varchar(10) in latin1`.
+    fn typed(kind: &str) -> Column {
+        let (kind, charset) = kind.split_once(" in ").unwrap_or((kind, ""));
+        Column {
+            data_type: kind.split([' ', '(']).next().unwrap_or_default().into(),
+            column_type: kind.into(),
+            charset: charset.into(),
+            ..Column::default()
+        }
+    }
+
     fn unique(name: &str, columns: &[&str]) -> Index {
         let parts = columns.iter().map(|name| Part { column: Some((*name).into()), has_prefix: false, is_nullable: false }).collect();
         Index { name: name.into(), is_unique: true, parts }
@@ -367,11 +375,6 @@ mod tests {
 
     #[test]
     fn integers_that_hold_all_of_others() {
-        let column = |kind: &str| Column {
-            data_type: kind.split(' ').next().unwrap_or_default().into(),
-            column_type: kind.into(),
-            ..Column::default()
-        };
         for (source, shadow, holds) in [
             ("int", "bigint", true),
             ("int unsigned", "bigint", true),
@@ -381,21 +384,12 @@ mod tests {
             ("int", "smallint", false),
             ("varchar", "varchar", false),
         ] {
-            assert_eq!(holds_all(&column(source), &column(shadow)), holds, "{source} in {shadow}");
+            assert_eq!(holds_all(&typed(source), &typed(shadow)), holds, "{source} in {shadow}");
         }
     }
 
     #[test]
     fn values_that_read_as_the_same_bytes_are_not_converted() {
-        let column = |kind: &str| {
-            let (kind, charset) = kind.split_once(" in ").unwrap_or((kind, ""));
-            Column {
-                data_type: kind.split([' ', '(']).next().unwrap_or_default().into(),
-                column_type: kind.into(),
-                charset: charset.into(),
-                ..Column::default()
-            }
-        };
         for (source, shadow, keeps) in [
             ("int", "bigint", true),
             ("bigint", "int", false),
@@ -414,7 +408,7 @@ mod tests {
             ("datetime", "datetime(6)", false),
             ("float", "double", false),
         ] {
-            assert_eq!(Pair { source: column(source), shadow: column(shadow) }.keeps_bytes(), keeps, "{source} in {shadow}");
+            assert_eq!(Pair { source: typed(source), shadow: typed(shadow) }.keeps_bytes(), keeps, "{source} in {shadow}");
         }
     }
 

@@ -53,7 +53,7 @@ impl Error {
         }
     }
 
-    /// A deadlock victim or a lock wait that timed out: the same statement may work next time.
+    /// A deadlock victim, a lock wait that timed out, or a row that has changed since it was read: the same statement may work next time.
     pub fn is_lock_conflict(&self) -> bool {
         matches!(self.code(), Some(1020 | 1205 | 1213 | 3572))
     }

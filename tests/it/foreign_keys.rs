@@ -7,7 +7,6 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
 use crate::support::Admin;
-use crate::support::failpoints::Failpoints;
 use crate::support::servers::Settings;
 use crate::support::writers::{Plan, Writers};
 use crate::support::{Kind, Lab, Proxy, Server};
@@ -214,9 +213,7 @@ fn losses(kind: Kind) -> &'static [(&'static str, &'static str)] {
 }
 
 async fn lost_connections_leave_none_astray(kind: Kind) -> Result<()> {
-    let failpoints = Failpoints::new()?;
-    let (name, value) = failpoints.environment();
-    let lab = Lab::start_with(kind, Settings::default(), &[(name, &value)]).await?;
+    let (lab, failpoints) = Lab::with_failpoints(kind, Settings::default(), &[]).await?;
     let before = prepare(&lab.server).await?;
     let writers = Writers::start(&[lab.proxy.port; 4], plan(kind));
     let mut admin = lab.admin().await?;

@@ -8,7 +8,6 @@ use anyhow::{Context, Result, ensure};
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 
-use crate::support::failpoints::Failpoints;
 use crate::support::servers::Settings;
 use crate::support::writers::{Plan, Writers};
 use crate::support::{Kind, Lab, Proxy, Server};
@@ -140,9 +139,7 @@ async fn called_off_attempts_put_them_on_again(kind: Kind) -> Result<()> {
 }
 
 async fn a_lost_lock_puts_them_on_again(kind: Kind) -> Result<()> {
-    let failpoints = Failpoints::new()?;
-    let (name, value) = failpoints.environment();
-    let lab = Lab::start_with(kind, settings(), &[(name, &value)]).await?;
+    let (lab, failpoints) = Lab::with_failpoints(kind, settings(), &[]).await?;
     let before = prepare(&lab.server).await?;
     let writers = Writers::start(&[lab.proxy.port; 4], PLAN);
     failpoints.stop_at("cutover.triggers_off")?;
@@ -157,9 +154,7 @@ async fn a_lost_lock_puts_them_on_again(kind: Kind) -> Result<()> {
 
 /// Each costs the disk so much that they would not be on again within max_hold: they are put back, and it is said.
 async fn too_little_time_for_them_calls_the_attempt_off(kind: Kind) -> Result<()> {
-    let failpoints = Failpoints::new()?;
-    let (name, value) = failpoints.environment();
-    let lab = Lab::start_with(kind, settings(), &[(name, &value)]).await?;
+    let (lab, failpoints) = Lab::with_failpoints(kind, settings(), &[]).await?;
     let before = prepare(&lab.server).await?;
     let writers = Writers::start(&[lab.proxy.port; 4], PLAN);
     failpoints.set("cutover.trigger_off=sleep(900)")?;

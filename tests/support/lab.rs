@@ -39,6 +39,14 @@ impl Lab {
         Ok(Self { proxy, server })
     }
 
+    /// The same, with failpoints that a file sets.
+    pub async fn with_failpoints(kind: Kind, settings: Settings, environment: &[(&str, &str)]) -> Result<(Self, Failpoints)> {
+        let failpoints = Failpoints::new()?;
+        let (name, file) = failpoints.environment();
+        let lab = Self::start_with(kind, settings, &[environment, &[(name, file.as_str())]].concat()).await?;
+        Ok((lab, failpoints))
+    }
+
     /// A proxy that reaches the server through a relay, with failpoints that a file sets.
     pub async fn behind_a_relay(server: Server, environment: &[(&str, &str)]) -> Result<(Self, Relay, Failpoints)> {
         let (relay, failpoints) = (Relay::start(server.port).await?, Failpoints::new()?);

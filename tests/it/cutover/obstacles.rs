@@ -8,7 +8,6 @@ use mysql_async::prelude::Queryable;
 
 use super::failures::IN_PLACE;
 use super::protocols;
-use crate::support::failpoints::Failpoints;
 use crate::support::lab::{Lab, TABLE};
 use crate::support::load::Options;
 use crate::support::metrics::{self, Histogram};
@@ -86,9 +85,7 @@ async fn note_says(admin: &mut Admin, id: u64, word: &str) -> Result<()> {
 
 /// The attempt hangs with the tables locked, and nothing in it looks at a clock: its connections are ended from outside.
 async fn the_watchdog_frees_the_table_of_an_attempt_that_stands_still(kind: Kind) -> Result<()> {
-    let failpoints = Failpoints::new()?;
-    let (name, file) = failpoints.environment();
-    let lab = Lab::start_with(kind, Settings::default(), &[(name, file.as_str())]).await?;
+    let (lab, failpoints) = Lab::with_failpoints(kind, Settings::default(), &[]).await?;
     let load = lab.load(300, &Options { clients: 4, ..Options::default() }).await?;
     let mut admin = lab.admin().await?;
     let mut conn = lab.server.connect().await?;
@@ -213,9 +210,7 @@ async fn events_of_the_server_lose_nothing(kind: Kind) -> Result<()> {
 /// A RENAME that outlives the hold lets clients into the server's queue, where one with a view open can be a deadlock's victim: an
 /// attempt that has little of its hold left does not begin it.
 async fn an_attempt_that_is_late_does_not_rename(kind: Kind) -> Result<()> {
-    let failpoints = Failpoints::new()?;
-    let (name, file) = failpoints.environment();
-    let lab = Lab::start_with(kind, Settings::default(), &[(name, file.as_str())]).await?;
+    let (lab, failpoints) = Lab::with_failpoints(kind, Settings::default(), &[]).await?;
     crate::migrations::quiet_table(&lab, 100).await?;
     let mut admin = lab.admin().await?;
     for protocol in protocols(kind) {

@@ -4,7 +4,6 @@ use anyhow::{Context, Result, ensure};
 use mysql_async::prelude::Queryable;
 
 use super::LONG;
-use crate::support::failpoints::Failpoints;
 use crate::support::lab::Lab;
 use crate::support::servers::Settings;
 use crate::support::{Kind, compare};
@@ -25,9 +24,7 @@ const DAMAGE: [(&str, &[u32]); 5] = [
 ];
 
 async fn a_row_that_differs_ends_the_migration(kind: Kind) -> Result<()> {
-    let failpoints = Failpoints::new()?;
-    let (name, file) = failpoints.environment();
-    let lab = Lab::start_with(kind, Settings::default(), &[(name, &file)]).await?;
+    let (lab, failpoints) = Lab::with_failpoints(kind, Settings::default(), &[]).await?;
     let (mut conn, mut admin) = (lab.server.connect().await?, lab.admin().await?);
     conn.query_drop("CREATE DATABASE shop").await?;
     conn.query_drop("CREATE TABLE shop.t (k INT PRIMARY KEY, amount DECIMAL(10,2) NOT NULL, note VARCHAR(20))").await?;

@@ -7,7 +7,6 @@ use mysql_async::prelude::Queryable;
 use super::load::{TABLE, prepare};
 use super::spaces::INT;
 use super::{LONG, copy_is_under_way};
-use crate::support::failpoints::Failpoints;
 use crate::support::lab::{Lab, SCHEMA};
 use crate::support::servers::Settings;
 use crate::support::{Kind, compare};
@@ -103,9 +102,7 @@ async fn late_nulls_and_long_values_are_refused(kind: Kind) -> Result<()> {
 
 /// The row had a NULL when it was applied, and has none when the server is asked what its ALTER says of it.
 async fn a_row_that_is_mended_before_it_is_judged_is_not_refused(kind: Kind) -> Result<()> {
-    let failpoints = Failpoints::new()?;
-    let (name, file) = failpoints.environment();
-    let lab = Lab::start_with(kind, Settings::default(), &[(name, &file)]).await?;
+    let (lab, failpoints) = Lab::with_failpoints(kind, Settings::default(), &[]).await?;
     let (mut conn, mut admin) = (lab.server.connect().await?, lab.admin().await?);
     table(&mut conn).await?;
     let id = admin.migrate(TABLE, "MODIFY c INT NOT NULL", "WITH strategy = 'copy', postpone = true").await?;
@@ -126,9 +123,7 @@ async fn a_row_that_is_mended_before_it_is_judged_is_not_refused(kind: Kind) -> 
 /// shadow. Found while it is applied, and where it comes when the gate has drained.
 async fn a_late_row_whose_key_is_cut_is_refused(kind: Kind) -> Result<()> {
     let lenient = Settings { more: vec!["--sql-mode=NO_ENGINE_SUBSTITUTION".into()], ..Settings::default() };
-    let failpoints = Failpoints::new()?;
-    let (name, file) = failpoints.environment();
-    let lab = Lab::start_with(kind, lenient, &[(name, &file), ("TIDEGATE_CUTOVER_MAX_HOLD_MS", "5000")]).await?;
+    let (lab, failpoints) = Lab::with_failpoints(kind, lenient, &[("TIDEGATE_CUTOVER_MAX_HOLD_MS", "5000")]).await?;
     let mut conn = lab.server.connect().await?;
     let mut admin = lab.admin().await?;
     conn.query_drop("CREATE DATABASE shop").await?;
@@ -187,9 +182,7 @@ async fn a_late_row_that_would_be_numbered_is_refused(kind: Kind) -> Result<()> 
 
 /// Two keys that differ now and are one by the new collation: the later row must not take the place of the earlier one.
 async fn a_late_row_that_is_another_ones_by_the_new_collation_is_refused(kind: Kind) -> Result<()> {
-    let failpoints = Failpoints::new()?;
-    let (name, file) = failpoints.environment();
-    let lab = Lab::start_with(kind, Settings::default(), &[(name, &file), ("TIDEGATE_CUTOVER_MAX_HOLD_MS", "5000")]).await?;
+    let (lab, failpoints) = Lab::with_failpoints(kind, Settings::default(), &[("TIDEGATE_CUTOVER_MAX_HOLD_MS", "5000")]).await?;
     let mut conn = lab.server.connect().await?;
     let mut admin = lab.admin().await?;
     conn.query_drop("CREATE DATABASE shop").await?;
@@ -225,9 +218,7 @@ async fn a_late_row_that_is_another_ones_by_the_new_collation_is_refused(kind: K
 
 /// Such as a chunk of an earlier run that the server reads late: what it brings may be older.
 async fn a_row_that_somebody_else_puts_there_is_not_taken_for_the_late_one(kind: Kind) -> Result<()> {
-    let failpoints = Failpoints::new()?;
-    let (name, file) = failpoints.environment();
-    let lab = Lab::start_with(kind, Settings::default(), &[(name, &file)]).await?;
+    let (lab, failpoints) = Lab::with_failpoints(kind, Settings::default(), &[]).await?;
     let (mut conn, mut admin) = (lab.server.connect().await?, lab.admin().await?);
     conn.query_drop("CREATE DATABASE shop").await?;
     conn.query_drop("CREATE TABLE shop.kept (k INT PRIMARY KEY, c INT NOT NULL)").await?;

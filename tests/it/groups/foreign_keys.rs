@@ -208,9 +208,7 @@ async fn both_sides_of_a_key_change_their_type(kind: Kind) -> Result<()> {
 }
 
 async fn lost_connections_leave_no_key_astray(kind: Kind) -> Result<()> {
-    let failpoints = Failpoints::new()?;
-    let (name, value) = failpoints.environment();
-    let lab = Lab::start_with(kind, Settings::default(), &[(name, &value)]).await?;
+    let (lab, failpoints) = Lab::with_failpoints(kind, Settings::default(), &[]).await?;
     let before = prepare(&lab.server).await?;
     if kind == Kind::MariaDb {
         return is_refused(&lab).await;
@@ -312,9 +310,7 @@ async fn what_does_not_fit_is_refused(kind: Kind) -> Result<()> {
 
 /// A new key to another member, to a table outside, and to its own table; what breaks it comes early, or only when nobody looks any more.
 async fn new_keys_are_proved_under_the_locks(kind: Kind) -> Result<()> {
-    let failpoints = Failpoints::new()?;
-    let (name, file) = failpoints.environment();
-    let lab = Lab::start_with(kind, Settings::default(), &[(name, file.as_str())]).await?;
+    let (lab, failpoints) = Lab::with_failpoints(kind, Settings::default(), &[]).await?;
     lab.sql(&[
         "CREATE DATABASE shop",
         "CREATE DATABASE other",

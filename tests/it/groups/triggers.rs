@@ -143,9 +143,7 @@ fn losses(kind: Kind) -> Vec<(&'static str, &'static str, usize)> {
 
 /// While no lock is there clients of the proxy are held; those who go round it are not part of this.
 async fn lost_connections_leave_no_table_without_them(kind: Kind) -> Result<()> {
-    let failpoints = Failpoints::new()?;
-    let (name, value) = failpoints.environment();
-    let lab = Lab::start_with(kind, settings(), &[(name, &value)]).await?;
+    let (lab, failpoints) = Lab::with_failpoints(kind, settings(), &[]).await?;
     let before = prepare(&lab.server).await?;
     let writers = Writers::start(&[lab.proxy.port; 4], PLAN);
     let mut admin = lab.admin().await?;
